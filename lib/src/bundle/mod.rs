@@ -1,0 +1,286 @@
+//! Bundles: the file `model.sig` (Sigstore bundle, OMS 1.0).
+
+use std::{fmt, path::Path};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    Error,
+    code::Code,
+    fs::{self, Replace},
+    limits,
+    shown::Shown,
+};
+
+mod envelope;
+mod json;
+mod statement;
+
+pub(crate) use envelope::{Envelope, pae};
+pub(crate) use statement::claims_legacy;
+pub use statement::{Release, Statement};
+
+use json::Object;
+
+/// The media type that is written.
+const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// A signature of a model as it stands in a file: what was signed, the signature, and a hint what to verify it with.
+///
+/// Parsed strictly and once; nothing in it is true until a policy has accepted it.
+#[derive(Clone)]
+pub struct Bundle {
+    pub(crate) path: Option<String>,
+    pub(crate) material: Material,
+    pub(crate) envelope: Envelope,
+    /// Transparency-log entries, as written.
+    pub(crate) log_entries: usize,
+    /// Whether RFC 3161 timestamps are there.
+    pub(crate) timestamps: bool,
+}
+
+/// What a bundle says it was signed with. A claim: none of it is ever a reason to trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Material {
+    /// A bare key, perhaps with the hint which one.
+    Key {
+        /// Hex SHA-256 over the key's SPKI in PEM.
+        hint: Option<String>,
+    },
+    /// A certificate and what leads to its root: DER, leaf first.
+    Certificates(Vec<Vec<u8>>),
+    /// A Sigstore certificate with log entries.
+    Sigstore,
+}
+
+impl Bundle {
+    /// Reads and parses a bundle.
+    ///
+    /// # Errors
+    /// `signature-absent` when there is no such file; the codes of [`Bundle::parse`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let shown = path.display().to_string();
+        let bytes = fs::read_bounded(
+            path,
+            limits::BUNDLE_BYTES,
+            "the signature",
+            Code::SignatureAbsent,
+            Code::JsonTooLarge,
+        )?;
+        let mut bundle = Bundle::parse(&bytes)?;
+        bundle.path = Some(shown);
+        Ok(bundle)
+    }
+
+    /// Parses a bundle: at most 160 MiB, 64 levels, no duplicate keys, no unknown fields, exactly one kind of material.
+    ///
+    /// # Errors
+    /// The codes of JSON and fields; `media-type-unsupported`, `material-missing`, `material-ambiguous`,
+    /// `message-signature`, `payload-type-unsupported`, `signature-count`. The payload is not parsed here.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let text = json::check(bytes, "the bundle")?;
+        let mut bundle = Object::document(text, "")?;
+        let version = media_version(&bundle.string("mediaType")?)?;
+        if bundle.has("messageSignature") {
+            return Err(Error::new(Code::MessageSignature, "the bundle has a messageSignature"));
+        }
+        let material = bundle.object("verificationMaterial")?;
+        let envelope = bundle.object("dsseEnvelope")?;
+        bundle.finish()?;
+        let (material, log_entries, timestamps) = parse_material(material, version)?;
+        Ok(Bundle { path: None, material, envelope: Envelope::parse(envelope)?, log_entries, timestamps })
+    }
+
+    /// The statement that the bundle carries. Nothing in it is proven.
+    ///
+    /// # Errors
+    /// As [`Statement::parse`].
+    pub fn unverified_statement(&self) -> Result<Statement, Error> {
+        Statement::parse(self.envelope.payload.clone())
+    }
+
+    /// The signing method it claims: `key`, `certificate` or `sigstore`.
+    pub fn signing_method(&self) -> &'static str {
+        match self.material {
+            Material::Key { .. } => "key",
+            Material::Certificates(_) => "certificate",
+            Material::Sigstore => "sigstore",
+        }
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// The bundle's JSON, in one line, as the OMS 1.0 schemas have it.
+    pub fn to_json(&self) -> String {
+        let encoded = |bytes: &[u8]| envelope::encode(bytes);
+        let material = match &self.material {
+            Material::Key { hint } => WireMaterial {
+                public_key: hint.as_deref().map(|hint| WireKey { hint }),
+                ..WireMaterial::default()
+            },
+            Material::Certificates(chain) => WireMaterial {
+                x509_certificate_chain: Some(WireChain {
+                    certificates: chain
+                        .iter()
+                        .map(|der| WireCertificate { raw_bytes: encoded(der) })
+                        .collect(),
+                }),
+                ..WireMaterial::default()
+            },
+            Material::Sigstore => WireMaterial::default(),
+        };
+        serde_json::to_string(&WireBundle {
+            media_type: MEDIA_TYPE,
+            verification_material: material,
+            dsse_envelope: WireEnvelope {
+                payload: encoded(&self.envelope.payload),
+                payload_type: envelope::PAYLOAD_TYPE,
+                signatures: [WireSignature { sig: encoded(&self.envelope.signature), keyid: "" }],
+            },
+        })
+        .unwrap_or_default()
+    }
+
+    /// Writes the bundle to a file, whole or not at all: beside it, synced, renamed.
+    ///
+    /// # Errors
+    /// `output-exists` when `replace` does not allow what stands there; `disk-full`, `permission-denied`, `io-failed`.
+    pub fn write(&self, path: impl AsRef<Path>, replace: Replace) -> Result<(), Error> {
+        fs::write_whole(path.as_ref(), self.to_json().as_bytes(), replace, fs::PUBLIC)
+    }
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle")
+            .field("path", &self.path)
+            .field("method", &self.signing_method())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The version of the bundle format behind its media type: 1, 2 or 3 for 0.1, 0.2, 0.3.
+fn media_version(media_type: &str) -> Result<u8, Error> {
+    match media_type {
+        "application/vnd.dev.sigstore.bundle+json;version=0.1" => Ok(1),
+        "application/vnd.dev.sigstore.bundle+json;version=0.2" => Ok(2),
+        "application/vnd.dev.sigstore.bundle+json;version=0.3" | MEDIA_TYPE => Ok(3),
+        other => Err(Error::new(
+            Code::MediaTypeUnsupported,
+            format!("the media type {:?} is not that of a bundle", Shown(other)),
+        )),
+    }
+}
+
+fn parse_material(mut wire: Object<'_>, version: u8) -> Result<(Material, usize, bool), Error> {
+    let kinds = ["publicKey", "x509CertificateChain", "certificate"]
+        .into_iter()
+        .filter(|kind| wire.has(kind))
+        .count();
+    if kinds > 1 {
+        return Err(Error::new(
+            Code::MaterialAmbiguous,
+            format!("the bundle has {kinds} kinds of verification material"),
+        ));
+    }
+    let log_entries = wire.optional_array("tlogEntries")?;
+    for entry in log_entries.objects() {
+        entry?;
+    }
+    let timestamps = match wire.optional_object("timestampVerificationData")? {
+        Some(mut data) => {
+            let list = data.optional_array("rfc3161Timestamps")?;
+            data.finish()?;
+            list.len() > 0
+        }
+        None => false,
+    };
+    let material = if let Some(mut key) = wire.optional_object("publicKey")? {
+        let hint = key.optional_string("hint")?.filter(|hint| !hint.is_empty()).map(Into::into);
+        // Written before 1.1: the key itself. It is the signer's claim about himself, so it is not even looked at.
+        for ignored in ["rawBytes", "keyDetails", "validFor"] {
+            let _: Option<&RawValue> = key.raw(ignored);
+        }
+        key.finish()?;
+        Material::Key { hint }
+    } else if let Some(mut chain) = wire.optional_object("x509CertificateChain")? {
+        let certificates = chain.array("certificates")?;
+        chain.finish()?;
+        let chain = certificates
+            .objects()
+            .map(|certificate| parse_certificate(certificate?))
+            .collect::<Result<Vec<_>, _>>()?;
+        if chain.is_empty() {
+            return Err(Error::new(Code::MaterialMissing, "the certificate chain is empty"));
+        }
+        if version < 3 && log_entries.len() > 0 { Material::Sigstore } else { Material::Certificates(chain) }
+    } else if let Some(certificate) = wire.optional_object("certificate")? {
+        parse_certificate(certificate)?;
+        Material::Sigstore
+    } else {
+        return Err(Error::new(Code::MaterialMissing, "the bundle has no verification material"));
+    };
+    wire.finish()?;
+    Ok((material, log_entries.len(), timestamps))
+}
+
+fn parse_certificate(mut wire: Object<'_>) -> Result<Vec<u8>, Error> {
+    let text = wire.string("rawBytes")?;
+    let der = envelope::decode(&text).ok_or_else(|| wire.mistyped("rawBytes", "base64"))?;
+    wire.finish()?;
+    Ok(der)
+}
+
+/// The bundle as it is written (OMS schemas: no further fields).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireBundle<'a> {
+    media_type: &'static str,
+    verification_material: WireMaterial<'a>,
+    dsse_envelope: WireEnvelope,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireMaterial<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<WireKey<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x509_certificate_chain: Option<WireChain>,
+    tlog_entries: [(); 0],
+}
+
+#[derive(Serialize)]
+struct WireKey<'a> {
+    hint: &'a str,
+}
+
+#[derive(Serialize)]
+struct WireChain {
+    certificates: Vec<WireCertificate>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireCertificate {
+    raw_bytes: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireEnvelope {
+    payload: String,
+    payload_type: &'static str,
+    signatures: [WireSignature; 1],
+}
+
+#[derive(Serialize)]
+struct WireSignature {
+    sig: String,
+    keyid: &'static str,
+}

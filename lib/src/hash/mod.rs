@@ -1,0 +1,90 @@
+//! Hashing: which digest over which byte ranges, computed over all threads in bounded memory.
+
+use std::ops::Range;
+
+use crate::{
+    Error, Run,
+    code::Code,
+    manifest::{Algorithm, Digest},
+    source::{Entry, Source},
+};
+
+mod digester;
+mod engine;
+mod read;
+
+/// How a model is hashed when it is signed: by files or by shards, and with which digest (OMS, serialization methods).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hashing {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) shard_size: Option<u64>,
+}
+
+/// The shard size that OMS names as the default, in bytes.
+pub const DEFAULT_SHARD_SIZE: u64 = 1_000_000_000;
+
+impl Hashing {
+    /// One digest for each file: the default of every implementation.
+    pub fn files(algorithm: Algorithm) -> Self {
+        Hashing { algorithm, shard_size: None }
+    }
+
+    /// One digest for each `size` bytes of a file: a difference is found to the shard, and a huge file is hashed by all
+    /// threads whatever the digest.
+    ///
+    /// # Errors
+    /// `bad-argument` when `size` is zero.
+    pub fn shards(algorithm: Algorithm, size: u64) -> Result<Self, Error> {
+        if size == 0 {
+            return Err(Error::new(Code::BadArgument, "a shard cannot have 0 bytes"));
+        }
+        Ok(Hashing { algorithm, shard_size: Some(size) })
+    }
+}
+
+/// What is to be hashed: byte ranges of listed files, one digest for each.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The digest.
+    pub algorithm: Algorithm,
+    /// The files.
+    pub entries: &'a [Entry],
+    /// The ranges, of any length, in the order in which their digests are wanted.
+    pub jobs: Vec<Job>,
+}
+
+/// One range to be hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The file: an index into the plan's entries.
+    pub entry: usize,
+    /// The bytes, end exclusive.
+    pub range: Range<u64>,
+}
+
+/// Is handed each range once, as it is read; a copy that is written while it is verified.
+pub trait Sink: Send + Sync {
+    /// Takes `bytes`, which stand at `offset` of the entry. Ranges of one file come in no particular order and from
+    /// several threads.
+    ///
+    /// # Errors
+    /// Ends the run with this error.
+    fn take(&self, entry: &Entry, offset: u64, bytes: &[u8]) -> Result<(), Error>;
+}
+
+/// Hashes a plan; the results stand in the order of its jobs.
+///
+/// Work is pulled by as many threads as the run allows, longest job first; BLAKE3 divides one huge file among them. Memory
+/// in flight is bounded by the run's memory, whatever the sizes. A job whose file cannot be read, or changed, has its own
+/// error; the others go on.
+///
+/// # Errors
+/// `interrupted`, `deadline-passed`, or the sink's error: then nothing is known about any job.
+pub fn hash(
+    plan: &Plan<'_>,
+    source: &dyn Source,
+    tee: Option<&dyn Sink>,
+    run: &Run,
+) -> Result<Vec<Result<Digest, Error>>, Error> {
+    engine::hash(plan, source, tee, run)
+}

@@ -1,0 +1,78 @@
+//! Weightseal signs machine-learning model weights and verifies them before anything loads them.
+//!
+//! It reads and writes the signatures of OpenSSF Model Signing (OMS) 1.0. The whole of it is one line:
+//!
+//! **source -> listing -> hash -> manifest -> statement -> sign or verify -> report**
+//!
+//! Signing and verifying a model on disk:
+//!
+//! ```
+//! use weightseal::{
+//!     Accept, Algorithm, Bundle, Hashing, KeySigner, KeyType, Model, Policy, PrivateKey, Replace, Run,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path();
+//! # std::fs::write(path.join("model.safetensors"), [0; 16])?;
+//! let key = PrivateKey::generate(KeyType::Ed25519)?;
+//! let public_pem = key.public().to_pem();
+//!
+//! let run = Run::new();
+//! let model = Model::open(path)?.release(Some("acme/llama-3".into()), Some("1.2".into()));
+//! let bundle = model.sign(&Hashing::files(Algorithm::Sha256), &KeySigner::new(key), &run)?;
+//! bundle.write(path.join("model.sig"), Replace::Signature)?;
+//!
+//! let policy = Policy::new().accept(Accept::key(public_pem)?).name("acme/llama-3");
+//! let bundles = [Bundle::read(path.join("model.sig"))?];
+//! match Model::open(path)?.verify(&policy, &bundles, &run) {
+//!     Ok(verified) => println!("{}", verified.report()), // there is no other way to a `Verified`
+//!     Err(failure) => panic!("{}", failure.report()),    // a refusal carries the whole report too
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing is trusted by default, everything unknown is refused, and a model that changes while it is read is not verified.
+//! Local models, the Hub's cache, keys and certificates are always in; the crate has no features yet.
+
+mod bundle;
+mod code;
+mod error;
+mod fs;
+mod hash;
+mod keys;
+pub mod limits;
+mod manifest;
+mod model;
+mod policy;
+mod report;
+mod run;
+mod safetensors;
+mod shown;
+mod sign;
+mod source;
+mod sys;
+mod verify;
+
+pub use bundle::{Bundle, Release, Statement};
+pub use code::{Class, Code, codes_markdown};
+pub use error::{Error, Result};
+pub use fs::{PRIVATE, PUBLIC, Replace, abandon_unfinished, check_writable, write_whole};
+pub use hash::{DEFAULT_SHARD_SIZE, Hashing, Job, Plan, Sink, hash};
+pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
+pub use manifest::{
+    Algorithm, Digest, Manifest, ManifestFile, Method, Resource, ResourceName, Serialization,
+};
+pub use model::{Failure, Model, Verified};
+pub use policy::{Accept, Mode, Policy, VerifiedStatement};
+pub use report::{
+    Assurance, Binding, Bytes, Counts, Finding, Identity, ProvenTime, REPORT_VERSION, Report,
+    SignatureReport, Verdict,
+};
+pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, Run, SystemClock};
+pub use shown::{Shown, json, write_json};
+pub use sign::{CertificateSigner, KeySigner, Signer};
+pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
+pub use sys::sigbus;
+pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier};

@@ -1,0 +1,28 @@
+//! Every cap on what comes from outside, by name.
+
+/// Largest bundle, and largest payload in it, that is read, in bytes: 160 MiB, room for a million resources.
+pub const BUNDLE_BYTES: u64 = 160 << 20;
+
+/// Deepest nesting of a JSON document: 64 levels of objects and arrays.
+pub const JSON_DEPTH: usize = 64;
+
+/// Longest resource name, in bytes: what Linux takes as a path.
+pub const NAME_BYTES: usize = 4096;
+
+/// Deepest nesting of folders in a model; each level holds one open directory handle during the walk.
+pub const FOLDER_DEPTH: usize = 256;
+
+/// Most entries of one listing, names through followed links included.
+pub const ENTRIES: usize = 10_000_000;
+
+/// Most symbolic links followed to resolve one path, as the kernel has it.
+pub const LINKS_FOLLOWED: usize = 40;
+
+/// Largest key, certificate or passphrase file that is read, in bytes.
+pub const KEY_BYTES: u64 = 1 << 20;
+
+/// Largest safetensors header that is read to name tensors, in bytes.
+pub const SAFETENSORS_HEADER_BYTES: u64 = 16 << 20;
+
+/// Most threads that hash at once.
+pub const THREADS: usize = 256;

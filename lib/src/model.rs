@@ -1,0 +1,264 @@
+//! The whole line: source -> listing -> hash -> manifest -> statement -> sign or verify -> report.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    Bundle, Error, Policy, Run,
+    bundle::{Release, Statement},
+    code::Code,
+    hash::Hashing,
+    manifest::Manifest,
+    policy::VerifiedStatement,
+    report::{Assurance, Finding, Report},
+    shown::Shown,
+    sign::Signer,
+    source::{Source, local::Local},
+};
+
+mod content;
+mod measure;
+mod paths;
+
+/// A model: where it is, what it is called, and which of its files count.
+#[derive(Clone, Debug)]
+pub struct Model {
+    source: Arc<dyn Source>,
+    /// The model's folder on disk, free of links; none for a single file and elsewhere.
+    folder: Option<PathBuf>,
+    id: Option<String>,
+    release: Release,
+    ignore: Vec<String>,
+    signatures: Vec<String>,
+    git_paths: bool,
+    symlinks: bool,
+    unsigned: bool,
+}
+
+impl Model {
+    /// A model on disk: a folder, a single file, or a snapshot in the Hub's cache.
+    ///
+    /// # Errors
+    /// `model-absent`, `permission-denied`, `io-failed`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let local = Local::open(path)?;
+        let folder = (!local.is_single_file()).then(|| local.path().to_owned());
+        Ok(Model { folder, ..Model::from_source(local) })
+    }
+
+    /// A model in another store.
+    pub fn from_source(source: impl Source + 'static) -> Self {
+        Model {
+            source: Arc::new(source),
+            folder: None,
+            id: None,
+            release: Release::default(),
+            ignore: Vec::new(),
+            signatures: Vec::new(),
+            git_paths: false,
+            symlinks: false,
+            unsigned: false,
+        }
+    }
+
+    /// The id by which policies match the model, for example `acme/llama-3`.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// The name and version to sign into the statement (`subject[0].annotations`), which a policy can demand.
+    #[must_use]
+    pub fn release(mut self, name: Option<String>, version: Option<String>) -> Self {
+        self.release = Release { name, version };
+        self
+    }
+
+    /// Leaves out a path with all below it: relative to the model, or absolute. Returns false, and leaves out nothing, for
+    /// a path outside of the model or the model itself.
+    pub fn ignore_path(&mut self, path: impl AsRef<Path>) -> bool {
+        let inside = self.inside(path.as_ref());
+        self.ignore.extend(inside.clone());
+        inside.is_some()
+    }
+
+    /// Leaves out a signature file, at whatever path and whatever it is called; a relative path counts from the current
+    /// folder, and paths outside of the model change nothing. Bundles that were read from files leave out themselves.
+    pub fn leave_out_signature(&mut self, path: impl AsRef<Path>) {
+        let Ok(path) = std::path::absolute(path) else { return };
+        self.signatures.extend(self.inside(&path));
+        if let Ok(real) = path.canonicalize() {
+            self.signatures.extend(self.inside(&real));
+        }
+        self.signatures.dedup();
+    }
+
+    /// Whether `.git`, `.gitignore`, `.gitattributes` and `.github` at the top of the model count like other files. They do
+    /// not unless this is set.
+    #[must_use]
+    pub fn include_git_paths(mut self, include: bool) -> Self {
+        self.git_paths = include;
+        self
+    }
+
+    /// Whether symbolic links that stay in the model are followed. A statement that was signed without links is not verified
+    /// with them, whatever is said here.
+    #[must_use]
+    pub fn allow_symlinks(mut self, allow: bool) -> Self {
+        self.symlinks = allow;
+        self
+    }
+
+    /// Whether files that are not signed are tolerated when verifying.
+    #[must_use]
+    pub fn ignore_unsigned_files(mut self, ignore: bool) -> Self {
+        self.unsigned = ignore;
+        self
+    }
+
+    /// Lists and hashes the model: what would be signed.
+    ///
+    /// # Errors
+    /// `model-empty`; a content finding such as `symlink-refused`; `changed-while-read`; `bad-argument` when an ignored path
+    /// could be taken for a pattern.
+    pub fn manifest(&self, hashing: &Hashing, run: &Run) -> Result<Manifest, Error> {
+        measure::manifest(self, hashing, run)
+    }
+
+    /// Signs the model as it is now.
+    ///
+    /// Signature files that lie beside the given ones in the model are left out and recorded as ignored; the run's events
+    /// are told which.
+    ///
+    /// # Errors
+    /// As [`manifest`](Model::manifest), and the signer's.
+    pub fn sign(&self, hashing: &Hashing, signer: &dyn Signer, run: &Run) -> Result<Bundle, Error> {
+        let manifest = self.manifest(hashing, run)?;
+        let statement = Statement::new(&self.source.base_name(), self.release.clone(), manifest)?;
+        signer.sign(&statement, run)
+    }
+
+    /// Verifies the model against its signatures and a policy.
+    ///
+    /// # Errors
+    /// The whole report, when the verdict is anything but verified; also where warn mode admits it.
+    pub fn verify(&self, policy: &Policy, bundles: &[Bundle], run: &Run) -> Result<Verified, Failure> {
+        let started = Instant::now();
+        let mut report = Report::new(self.source.to_string(), self.id.clone(), policy.is_mode());
+        let statements = policy.judge(bundles, self.id.as_deref(), run, &mut report);
+        if let Err(error) = self.check(&statements, bundles, policy, run, &mut report) {
+            report.findings.push(error.into_finding());
+        }
+        report.seconds = started.elapsed().as_secs_f64();
+        report.conclude();
+        if report.is_verified() && !statements.is_empty() {
+            Ok(Verified { report, statements })
+        } else {
+            Err(Failure { report: Box::new(report) })
+        }
+    }
+
+    /// Checks the content against every statement that was accepted; equal manifests are checked once.
+    fn check(
+        &self,
+        statements: &[VerifiedStatement],
+        bundles: &[Bundle],
+        policy: &Policy,
+        run: &Run,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let mut model = self.clone();
+        for path in bundles.iter().filter_map(Bundle::path) {
+            model.leave_out_signature(path);
+        }
+        let mut checked: Vec<&Manifest> = Vec::new();
+        for statement in statements {
+            let manifest = statement.statement().manifest();
+            if !checked.contains(&manifest) {
+                checked.push(manifest);
+                content::check(&model, manifest, run, report)?;
+                report.assurance = Some(Assurance::Hashed);
+            }
+        }
+        match report.assurance {
+            Some(assurance) if assurance < policy.least_assurance() => Err(Error::new(
+                Code::AssuranceTooLow,
+                format!(
+                    "the policy requires {}, and the model was {}",
+                    policy.least_assurance().name(),
+                    assurance.name()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The name that a path on disk has in the model.
+    fn inside(&self, path: &Path) -> Option<String> {
+        paths::inside(self.folder.as_deref()?, path)
+    }
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(&self.source.to_string()).fmt(f)
+    }
+}
+
+/// A model that was verified; made by [`Model::verify`] alone.
+#[derive(Debug)]
+pub struct Verified {
+    report: Report,
+    statements: Vec<VerifiedStatement>,
+}
+
+impl Verified {
+    /// What was checked and found.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The report, without the statements.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+
+    /// What the accepted signers signed: at least one statement.
+    pub fn statements(&self) -> &[VerifiedStatement] {
+        &self.statements
+    }
+}
+
+/// A model that was not verified, with the whole report.
+#[derive(Debug)]
+pub struct Failure {
+    report: Box<Report>,
+}
+
+impl Failure {
+    /// What was checked and found.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The report.
+    pub fn into_report(self) -> Report {
+        *self.report
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.report.findings.first() {
+            Some(Finding { what, .. }) => write!(f, "{}: {what}", self.report.verdict),
+            None => write!(f, "{}", self.report.verdict),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

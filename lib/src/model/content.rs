@@ -1,0 +1,299 @@
+//! Steps 4 to 7 of a verification: the content of a model against a manifest that is true.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Model;
+use crate::{
+    Error, Run,
+    code::Code,
+    hash::{Job, Plan, hash},
+    manifest::{Digest, Manifest, ManifestFile, Method},
+    report::{Finding, Report},
+    safetensors::Tensors,
+    shown::Shown,
+    source::{
+        Entry,
+        listing::{GIT_PATHS, Listing, Rules, Signed},
+    },
+};
+
+/// Checks a model against a manifest; what is found goes into the report.
+///
+/// # Errors
+/// When the check as a whole could not be made. What was found until then stands in the report.
+pub(super) fn check(model: &Model, manifest: &Manifest, run: &Run, report: &mut Report) -> Result<(), Error> {
+    let source = &*model.source;
+    let serialization = manifest.serialization();
+    let rules = Rules {
+        ignore: ignored(model, manifest),
+        follow_links: model.symlinks && serialization.allow_symlinks,
+        tolerate_unsigned: model.unsigned,
+    };
+    // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
+    let base_name = model.source.base_name();
+    let wanted = Wanted::new(manifest, if source.is_single_file() { &base_name } else { "." });
+    let signed = |name: &str| wanted.signed(name);
+
+    // 4. Names, and sizes where shards give them, before a byte is read.
+    let listing = Listing::take(source, &rules, &signed, run)?;
+    let first = report.findings.len();
+    let pairs = compare(&wanted, &listing, manifest, report);
+    for finding in report.findings.iter().skip(first) {
+        run.told().found(finding);
+    }
+
+    // 5. Every byte that is signed.
+    let (plan, resources) = plan(manifest, &listing.files, &pairs);
+    run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(|job| job.range.end - job.range.start).sum());
+    let digests = hash(&plan, source, None, run);
+    run.told().done();
+    let digests = digests?;
+
+    // 6. The same names and stamps as before?
+    let changes = listing.changes(&Listing::take(source, &rules, &signed, run)?);
+
+    // 7. The difference.
+    let mut difference = Difference::new(&changes);
+    for ((job, resource), digest) in plan.jobs.iter().zip(resources).zip(digests) {
+        difference.add(manifest, &listing.files, job, resource, digest);
+    }
+    report.counts.signed += manifest.files().len() as u64;
+    report.counts.verified += (pairs.len() - difference.failed.len()) as u64;
+    report.counts.ignored += listing.ignored;
+    report.counts.unsigned += listing.tolerated;
+    report.counts.links += listing.links;
+    report.bytes += plan.jobs.iter().map(|job| job.range.end - job.range.start).sum::<u64>();
+    let mut findings = difference.findings;
+    name_tensors(model, &listing.files, &mut findings, run);
+    for finding in findings.iter().chain(&changes) {
+        run.told().found(finding);
+    }
+    report.findings.extend(findings);
+    report.findings.extend(changes);
+    report.findings.sort_by(|a, b| {
+        (&a.name, a.range.as_ref().map(|r| r.start)).cmp(&(&b.name, b.range.as_ref().map(|r| r.start)))
+    });
+    Ok(())
+}
+
+/// What is left out: by the statement, by the caller, by Git's defaults, and the signatures.
+fn ignored<'a>(model: &'a Model, manifest: &'a Manifest) -> Vec<&'a str> {
+    let git = GIT_PATHS.into_iter().filter(|_| !model.git_paths);
+    let named = manifest
+        .serialization()
+        .ignore_paths
+        .iter()
+        .chain(&model.ignore)
+        .chain(&model.signatures)
+        .map(String::as_str);
+    named.chain(git).collect()
+}
+
+/// The names that are signed, as this model has them.
+struct Wanted<'a> {
+    /// What the name `.` stands for.
+    whole: &'a str,
+    files: HashSet<&'a str>,
+    folders: HashSet<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(manifest: &'a Manifest, whole: &'a str) -> Self {
+        let mut wanted =
+            Wanted { whole, files: HashSet::with_capacity(manifest.files().len()), folders: HashSet::new() };
+        for file in manifest.files() {
+            let mut name = wanted.name(file);
+            wanted.files.insert(name);
+            while let Some((folder, _)) = name.rsplit_once('/') {
+                if !wanted.folders.insert(folder) {
+                    break;
+                }
+                name = folder;
+            }
+        }
+        wanted
+    }
+
+    fn name(&self, file: &'a ManifestFile) -> &'a str {
+        if file.name.is_whole_model() { self.whole } else { file.name.as_str() }
+    }
+
+    fn signed(&self, name: &str) -> Signed {
+        if self.files.contains(name) {
+            Signed::Yes
+        } else if self.folders.contains(name) {
+            Signed::Below
+        } else {
+            Signed::No
+        }
+    }
+}
+
+/// A signed file and the entry that stands in its place: indices into the manifest's files and the listing's.
+struct Pair {
+    file: usize,
+    entry: usize,
+}
+
+/// Compares names and sizes; the pairs that are left are to be hashed.
+fn compare<'a>(
+    wanted: &Wanted<'a>,
+    listing: &Listing,
+    manifest: &'a Manifest,
+    report: &mut Report,
+) -> Vec<Pair> {
+    let entries: HashMap<&str, usize> =
+        listing.files.iter().enumerate().map(|(n, entry)| (entry.name.as_str(), n)).collect();
+    let told: HashSet<&str> = listing.findings.iter().filter_map(|finding| finding.name.as_deref()).collect();
+    let unreadable: Vec<&str> = listing
+        .findings
+        .iter()
+        .filter(|finding| finding.code.class() == crate::code::Class::CouldNotTell)
+        .filter_map(|f| f.name.as_deref())
+        .collect();
+    let mut pairs = Vec::with_capacity(manifest.files().len());
+    let mut findings = listing.findings.clone();
+    for (n, file) in manifest.files().iter().enumerate() {
+        let name = wanted.name(file);
+        let Some((entry_at, entry)) = entries.get(name).and_then(|at| Some((*at, listing.files.get(*at)?)))
+        else {
+            let hidden = unreadable.iter().any(|folder| file.name.is_in(folder));
+            if !told.contains(name) && !hidden {
+                findings.push(
+                    Finding::new(Code::FileMissing, format!("the signed file {:?} is missing", file.name))
+                        .about(name),
+                );
+            }
+            continue;
+        };
+        match file.size {
+            Some(size) if size != entry.size => findings.push(wrong_size(name, size, entry.size)),
+            _ => pairs.push(Pair { file: n, entry: entry_at }),
+        }
+    }
+    for entry in &listing.files {
+        // Shards cannot name a file without bytes.
+        let nameless = entry.size == 0 && manifest.serialization().method != Method::Files;
+        if wanted.signed(&entry.name) != Signed::Yes && !nameless {
+            findings.push(
+                Finding::new(Code::FileUnsigned, format!("the file {:?} is not signed", Shown(&entry.name)))
+                    .about(&*entry.name),
+            );
+        }
+    }
+    findings.sort_by(|a, b| a.name.cmp(&b.name));
+    report.findings.append(&mut findings);
+    pairs
+}
+
+fn wrong_size(name: &str, expected: u64, actual: u64) -> Finding {
+    let (code, how) =
+        if actual > expected { (Code::FileLonger, "longer") } else { (Code::FileShorter, "shorter") };
+    Finding::new(code, format!("the file {:?} is {how} than signed", Shown(name)))
+        .about(name)
+        .differs(format!("{expected} bytes"), format!("{actual} bytes"))
+}
+
+/// What to hash, and for each job the resource that it is to equal.
+fn plan<'a>(manifest: &Manifest, entries: &'a [Entry], pairs: &[Pair]) -> (Plan<'a>, Vec<usize>) {
+    let mut jobs = Vec::new();
+    let mut resources = Vec::new();
+    for pair in pairs {
+        let (Some(file), Some(entry)) = (manifest.files().get(pair.file), entries.get(pair.entry)) else {
+            continue;
+        };
+        for index in &file.resources {
+            let index = *index as usize;
+            let range = manifest
+                .resources()
+                .get(index)
+                .and_then(|resource| resource.range.clone())
+                .unwrap_or(0..entry.size);
+            jobs.push(Job { entry: pair.entry, range });
+            resources.push(index);
+        }
+    }
+    (Plan { algorithm: manifest.serialization().algorithm, entries, jobs }, resources)
+}
+
+/// Collects what the digests tell.
+struct Difference<'a> {
+    /// Files whose stamps say that they changed meanwhile: what was read of them tells nothing.
+    moving: HashSet<&'a str>,
+    /// Entries of which something is wrong.
+    failed: HashSet<usize>,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Difference<'a> {
+    fn new(changes: &'a [Finding]) -> Self {
+        let moving = changes.iter().filter_map(|finding| finding.name.as_deref()).collect();
+        Difference { moving, failed: HashSet::new(), findings: Vec::new() }
+    }
+
+    fn add(
+        &mut self,
+        manifest: &Manifest,
+        entries: &[Entry],
+        job: &Job,
+        resource: usize,
+        digest: Result<Digest, Error>,
+    ) {
+        let (Some(entry), Some(resource)) = (entries.get(job.entry), manifest.resources().get(resource))
+        else {
+            return;
+        };
+        if self.moving.contains(entry.name.as_str()) {
+            self.failed.insert(job.entry);
+            return;
+        }
+        match digest {
+            Ok(actual) if actual == resource.digest => {}
+            Ok(actual) => {
+                self.failed.insert(job.entry);
+                let what = match &resource.range {
+                    Some(range) => format!(
+                        "bytes {} to {} of {:?} are not as signed",
+                        range.start,
+                        range.end,
+                        Shown(&entry.name)
+                    ),
+                    None => format!("the file {:?} is not as signed", Shown(&entry.name)),
+                };
+                let mut finding = Finding::new(Code::FileChanged, what)
+                    .about(&*entry.name)
+                    .differs(resource.digest, actual);
+                finding.range.clone_from(&resource.range);
+                self.findings.push(finding);
+            }
+            Err(error) => {
+                // A file that cannot be read is told once, not for every shard.
+                if self.failed.insert(job.entry) {
+                    self.findings.push(error.into_finding().about(&*entry.name));
+                }
+            }
+        }
+    }
+}
+
+/// At most this many changed shards are looked up in the headers of their files.
+const NAMED_FINDINGS: usize = 1000;
+
+/// Names the tensors that lie in changed shards.
+fn name_tensors(model: &Model, entries: &[Entry], findings: &mut [Finding], run: &Run) {
+    let mut known: HashMap<String, Tensors> = HashMap::new();
+    for finding in findings.iter_mut().take(NAMED_FINDINGS) {
+        let (Some(name), Some(range)) = (&finding.name, &finding.range) else { continue };
+        if !name.ends_with(".safetensors") || run.check().is_err() {
+            continue;
+        }
+        if !known.contains_key(name) {
+            let Some(entry) = entries.iter().find(|entry| entry.name == *name) else { continue };
+            known.clear();
+            known.insert(name.clone(), Tensors::read(&*model.source, entry, run));
+        }
+        if let Some(tensors) = known.get(name) {
+            finding.tensors = tensors.in_range(range);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Signing: a statement becomes a bundle. A new signing method is one file here and one in [`crate::verify`].
+
+use std::fmt::Debug;
+
+use crate::{Bundle, Error, Run, Statement};
+
+mod certificate;
+mod key;
+
+pub use certificate::CertificateSigner;
+pub use key::KeySigner;
+
+/// Signs statements.
+pub trait Signer: Debug + Send + Sync {
+    /// Signs a statement's payload, byte for byte, into a bundle of its own.
+    ///
+    /// # Errors
+    /// Whatever keeps the key or service from signing.
+    fn sign(&self, statement: &Statement, run: &Run) -> Result<Bundle, Error>;
+}

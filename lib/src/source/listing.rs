@@ -1,0 +1,275 @@
+//! The listing: which of a model's entries count, which are refused, and which are left out (OMS 1.0, 6.1.1).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Entry, Kind, Source};
+use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown};
+
+/// What Git keeps beside a model; left out at its top level unless the caller wants it signed.
+pub(crate) const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
+
+/// Which entries count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules<'a> {
+    /// Paths that are left out, each with all below it; compared part by part, no patterns.
+    pub(crate) ignore: Vec<&'a str>,
+    /// Whether links to files and folders in the model are followed.
+    pub(crate) follow_links: bool,
+    /// Whether entries that are not signed are tolerated, whatever they are.
+    pub(crate) tolerate_unsigned: bool,
+}
+
+/// A model's files as they count, sorted by name, and what is wrong with the others.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    /// Files, and links to files that are followed, in the order of their names.
+    pub(crate) files: Vec<Entry>,
+    /// What stands in the way: links, special files, names that cannot be signed, folders that cannot be read.
+    pub(crate) findings: Vec<Finding>,
+    /// Files that are left out.
+    pub(crate) ignored: u64,
+    /// Files that are not signed and tolerated.
+    pub(crate) tolerated: u64,
+    /// Links that are followed.
+    pub(crate) links: u64,
+}
+
+impl Listing {
+    /// Lists a model. `signed` says which names are signed: they count even where they are ignored.
+    pub(crate) fn take(
+        source: &dyn Source,
+        rules: &Rules<'_>,
+        signed: &dyn Fn(&str) -> Signed,
+        run: &Run,
+    ) -> Result<Self, Error> {
+        let mut entries = Vec::new();
+        source.list(run, &mut |entry| {
+            entries.push(entry);
+            Ok(())
+        })?;
+        let mut listing =
+            Listing { files: Vec::new(), findings: Vec::new(), ignored: 0, tolerated: 0, links: 0 };
+        let mut folders = Vec::new();
+        let aliases = if rules.follow_links { aliases(&entries, run)? } else { Vec::new() };
+        for entry in entries.into_iter().chain(aliases) {
+            if entry.kind == Kind::Folder {
+                folders.push(entry.name);
+            } else {
+                listing.sort_in(entry, rules, signed);
+            }
+        }
+        for folder in folders {
+            if signed(&folder) == Signed::Yes {
+                listing.findings.push(
+                    Finding::new(
+                        Code::NotAFile,
+                        format!("a folder stands in the place of the signed file {:?}", Shown(&folder)),
+                    )
+                    .about(folder),
+                );
+            }
+        }
+        listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.findings.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
+    }
+
+    fn sort_in(&mut self, entry: Entry, rules: &Rules<'_>, signed: &dyn Fn(&str) -> Signed) {
+        let signed = signed(&entry.name);
+        let matters =
+            signed == Signed::Yes || (signed == Signed::Below && matches!(entry.kind, Kind::Unreadable(_)));
+        if !matters {
+            if rules.ignore.iter().any(|path| covers(path, &entry.name)) {
+                self.ignored += 1;
+                return;
+            }
+            if rules.tolerate_unsigned {
+                self.tolerated += 1;
+                return;
+            }
+        }
+        let name = Shown(&entry.name);
+        let finding = match &entry.kind {
+            Kind::File | Kind::Folder => {
+                self.files.push(entry);
+                return;
+            }
+            Kind::LinkToFile if rules.follow_links => {
+                self.links += 1;
+                self.files.push(entry);
+                return;
+            }
+            // Its files are listed by their names through the link.
+            Kind::LinkToFolder if rules.follow_links && signed != Signed::Yes => return,
+            Kind::LinkToFolder if rules.follow_links => Finding::new(
+                Code::NotAFile,
+                format!("a link to a folder stands in the place of the signed file {name:?}"),
+            ),
+            Kind::LinkToFile | Kind::LinkToFolder => {
+                Finding::new(Code::SymlinkRefused, format!("{name:?} is a symbolic link"))
+            }
+            Kind::LinkOut => Finding::new(
+                Code::SymlinkEscapes,
+                format!("{name:?} is a symbolic link that leads out of the model"),
+            ),
+            Kind::LinkCycle => Finding::new(
+                Code::SymlinkCycle,
+                format!("{name:?} is a symbolic link that leads back to itself"),
+            ),
+            Kind::LinkDangling => {
+                Finding::new(Code::SymlinkDangling, format!("{name:?} is a symbolic link to nothing"))
+            }
+            Kind::Special(what) => Finding::new(Code::SpecialFile, format!("{name:?} is a {what}")),
+            Kind::BadName => Finding::new(
+                Code::FileNameInvalid,
+                format!("the name {name:?} is not valid UTF-8, or too long"),
+            ),
+            Kind::Unreadable(why) => (**why).clone(),
+        };
+        self.findings.push(finding.about(entry.name));
+    }
+
+    /// What is different in a later listing of the same model: names, kinds, links and stamps.
+    pub(crate) fn changes(&self, later: &Listing) -> Vec<Finding> {
+        let changed = |name: &str, how: &str| {
+            Finding::new(Code::ChangedWhileRead, format!("{:?} {how} while the model was read", Shown(name)))
+                .about(name)
+        };
+        let mut before: HashMap<&str, &Entry> =
+            self.files.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+        let mut findings = Vec::new();
+        for now in &later.files {
+            match before.remove(now.name.as_str()) {
+                Some(then) if (&then.stamp, &then.kind, &then.real) == (&now.stamp, &now.kind, &now.real) => {
+                }
+                Some(_) => findings.push(changed(&now.name, "changed")),
+                None => findings.push(changed(&now.name, "appeared")),
+            }
+        }
+        findings.extend(before.into_keys().map(|name| changed(name, "went")));
+        for finding in &later.findings {
+            if !self.findings.contains(finding) {
+                findings.push(changed(finding.name.as_deref().unwrap_or_default(), "changed"));
+            }
+        }
+        findings.sort_by(|a, b| a.name.cmp(&b.name));
+        findings.dedup();
+        findings
+    }
+}
+
+/// Whether a name is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signed {
+    /// A file of this name is.
+    Yes,
+    /// Something below it is.
+    Below,
+    /// Nothing is.
+    No,
+}
+
+/// Whether an ignored path covers a name: the name itself, or something below it.
+///
+/// An absolute path, one with `.` or `..` parts and an empty one cover nothing; a trailing `/` does not matter.
+pub(crate) fn covers(path: &str, name: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "." || part == "..") {
+        return false;
+    }
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The names that files have through links to folders: `link/file` for every `folder/file`, links in folders behind links
+/// included.
+fn aliases(entries: &[Entry], run: &Run) -> Result<Vec<Entry>, Error> {
+    let links: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::LinkToFolder).collect();
+    if links.is_empty() {
+        return Ok(Vec::new());
+    }
+    let by_name: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+    let mut out = Vec::new();
+    for link in links {
+        let mut inside = vec![link.real.as_deref().unwrap_or_default()];
+        expand(&link.name, link, &by_name, &mut inside, run, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn expand<'a>(
+    prefix: &str,
+    link: &'a Entry,
+    by_name: &BTreeMap<&'a str, &'a Entry>,
+    inside: &mut Vec<&'a str>,
+    run: &Run,
+    out: &mut Vec<Entry>,
+) -> Result<(), Error> {
+    let folder = format!("{}/", link.real.as_deref().unwrap_or_default());
+    for (name, entry) in by_name.range(folder.as_str()..).take_while(|(name, _)| name.starts_with(&folder)) {
+        let alias = format!("{prefix}/{}", name.get(folder.len()..).unwrap_or_default());
+        if out.len() >= limits::ENTRIES || alias.len() > limits::NAME_BYTES {
+            return Err(Error::new(
+                Code::TooManyEntries,
+                format!("the links in {:?} lead to too many names", Shown(prefix)),
+            ));
+        }
+        if out.len().is_multiple_of(1024) {
+            run.check()?;
+        }
+        let through = |kind: Kind| Entry {
+            name: alias.clone(),
+            kind,
+            real: Some(entry.location().to_owned()),
+            size: entry.size,
+            stamp: super::Stamp { file: entry.stamp.file, link: link.stamp.link },
+        };
+        match &entry.kind {
+            Kind::Folder => {}
+            Kind::File | Kind::LinkToFile => out.push(through(Kind::LinkToFile)),
+            Kind::LinkToFolder => {
+                let real = entry.real.as_deref().unwrap_or_default();
+                // A folder that is being walked through already would be walked for ever.
+                if inside.iter().any(|outer| {
+                    real == *outer || outer.strip_prefix(real).is_some_and(|rest| rest.starts_with('/'))
+                }) {
+                    out.push(Entry { real: None, ..through(Kind::LinkCycle) });
+                } else {
+                    inside.push(real);
+                    expand(&alias, entry, by_name, inside, run, out)?;
+                    inside.pop();
+                }
+            }
+            other => out.push(Entry { real: None, ..through(other.clone()) }),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_paths_cover_themselves_and_what_is_below_and_nothing_else() {
+        for (path, name, covered) in [
+            ("a", "a", true),
+            ("a", "a/b", true),
+            ("a/", "a/b", true),
+            ("a/b", "a/b/c", true),
+            ("a", "ab", false),
+            ("a", "b/a", false),
+            ("", "a", false),
+            (".", "a", false),
+            ("./a", "a", false),
+            ("/", "a", false),
+            ("/a", "a", false),
+            ("..", "a", false),
+            ("x/../a", "a", false),
+            ("*", "a", false),
+            ("*", "*", true),
+            ("a[b]?", "a[b]?/c", true),
+        ] {
+            assert_eq!(covers(path, name), covered, "{path} {name}");
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! Models on disk, the Hub's cache included.
+//!
+//! Everything is opened by directory handles: a link that is swapped in while the model is walked is not followed.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    fs::File,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::FileExt as _},
+    },
+    path::{Component, Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
+
+use super::{Entry, FileStamp, Kind, Source, Stamp};
+use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown, sys::kernel};
+
+/// How long ago a file must have been changed for its next change to show in its times: the coarsest clock of file systems
+/// ticks every 10 ms.
+const SETTLED: Duration = Duration::from_millis(20);
+
+/// A model on disk: a folder, or a single file.
+#[derive(Debug)]
+pub struct Local {
+    /// As the user gave it.
+    shown: String,
+    /// The model's folder, or that of the single file; free of links.
+    path: PathBuf,
+    root: OwnedFd,
+    /// The one file, where the model is a single file.
+    only: Option<String>,
+    hub: Option<HubRepository>,
+}
+
+/// The repository of a Hub cache that a snapshot belongs to: `models--ORG--NAME`, with `blobs` and `snapshots` in it.
+#[derive(Debug)]
+struct HubRepository {
+    path: PathBuf,
+    root: OwnedFd,
+}
+
+/// The location of a blob, seen from a snapshot; no path inside a model starts so.
+const BLOBS: &str = "../../blobs/";
+
+impl Local {
+    /// Opens a model at a path: a folder with files in it, or one file.
+    ///
+    /// # Errors
+    /// `model-absent`, `permission-denied`, `io-failed`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let given = path.as_ref();
+        let shown = given.display().to_string();
+        let failed = |error| Error::io("open the model", &shown, error, Code::ModelAbsent);
+        let metadata = given.metadata().map_err(failed)?;
+        let (folder, only) = if metadata.is_dir() {
+            (given.canonicalize().map_err(failed)?, None)
+        } else {
+            let name = given.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+                Error::new(Code::FileNameInvalid, format!("the name of {} is not valid UTF-8", Shown(&shown)))
+            })?;
+            let folder =
+                given.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (folder.canonicalize().map_err(failed)?, Some(name.to_owned()))
+        };
+        let root = open_folder(&folder).map_err(failed)?;
+        let hub = HubRepository::find(&folder);
+        Ok(Local { shown, path: folder, root, only, hub })
+    }
+
+    /// The folder of the model, free of links; for a single file, the folder it is in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn walk(&self, folder: OwnedFd, prefix: &str, depth: usize, walk: &mut Walk<'_>) -> Result<(), Error> {
+        let unreadable = |error: Errno| {
+            Error::io("list", self.path.join(prefix).display(), error.into(), Code::ChangedWhileRead)
+        };
+        if depth > limits::FOLDER_DEPTH {
+            return Err(Error::new(
+                Code::TooManyEntries,
+                format!("{:?} lies more than {} folders deep", Shown(prefix), limits::FOLDER_DEPTH),
+            ));
+        }
+        let mut listing = Dir::read_from(&folder).map_err(unreadable)?;
+        while let Some(item) = listing.read() {
+            let item = item.map_err(unreadable)?;
+            let raw = item.file_name().to_bytes();
+            if raw == b"." || raw == b".." {
+                continue;
+            }
+            let text = std::str::from_utf8(raw);
+            let name = if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
+                + &String::from_utf8_lossy(raw);
+            if text.is_err() || name.len() > limits::NAME_BYTES {
+                walk.add(Entry { name, kind: Kind::BadName, real: None, size: 0, stamp: Stamp::default() })?;
+                continue;
+            }
+            if item.file_type() == FileType::Directory {
+                match rustix::fs::openat(&folder, item.file_name(), FOLDER, Mode::empty()) {
+                    Ok(inner) => {
+                        walk.add(Entry {
+                            name: name.clone(),
+                            kind: Kind::Folder,
+                            real: None,
+                            size: 0,
+                            stamp: Stamp::default(),
+                        })?;
+                        self.walk(inner, &name, depth + 1, walk)?;
+                    }
+                    Err(error) => walk.add(unreadable_entry(name, error))?,
+                }
+                continue;
+            }
+            let entry = match rustix::fs::statat(&folder, item.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                    // Some file systems do not tell the type with the name.
+                    match rustix::fs::openat(&folder, item.file_name(), FOLDER, Mode::empty()) {
+                        Ok(inner) => {
+                            walk.add(Entry {
+                                name: name.clone(),
+                                kind: Kind::Folder,
+                                real: None,
+                                size: 0,
+                                stamp: Stamp::default(),
+                            })?;
+                            self.walk(inner, &name, depth + 1, walk)?;
+                            continue;
+                        }
+                        Err(error) => unreadable_entry(name, error),
+                    }
+                }
+                Ok(stat) => self.entry(name, &stat),
+                Err(error) => unreadable_entry(name, error),
+            };
+            walk.add(entry)?;
+        }
+        Ok(())
+    }
+
+    /// The entry of something that is no folder.
+    fn entry(&self, name: String, stat: &Stat) -> Entry {
+        let here = FileStamp::of(stat);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Entry {
+                name,
+                kind: Kind::File,
+                real: None,
+                size: here.size,
+                stamp: Stamp { file: here, link: None },
+            },
+            FileType::Symlink => match self.resolve(&name) {
+                Ok((kind, real, target)) => {
+                    let target = target.unwrap_or_default();
+                    Entry {
+                        name,
+                        kind,
+                        real,
+                        size: target.size,
+                        stamp: Stamp { file: target, link: Some(here) },
+                    }
+                }
+                Err(error) => unreadable_entry(name, error),
+            },
+            other => Entry {
+                name,
+                kind: Kind::Special(special(other)),
+                real: None,
+                size: 0,
+                stamp: Stamp { file: here, link: None },
+            },
+        }
+    }
+
+    /// Follows a link by hand, part by part: where it leads, the path there without links, and what stands there.
+    fn resolve(&self, link: &str) -> Result<(Kind, Option<String>, Option<FileStamp>), Errno> {
+        let target = self.read_link(link)?;
+        if let Some(blob) = self.hub.as_ref().and_then(|hub| hub.blob(&self.path, link, &target)) {
+            return Ok(match self.hub.as_ref().map(|hub| hub.stat(&blob)) {
+                Some(Ok(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                    (Kind::File, Some(format!("{BLOBS}{blob}")), Some(FileStamp::of(&stat)))
+                }
+                Some(Err(Errno::NOENT)) => (Kind::LinkDangling, None, None),
+                Some(Err(error @ (Errno::ACCESS | Errno::IO))) => return Err(error),
+                _ => (Kind::LinkOut, None, None),
+            });
+        }
+        let mut done: Vec<String> = link.split('/').map(str::to_owned).collect();
+        done.pop();
+        let mut todo = VecDeque::new();
+        let mut followed = 0;
+        if !self.enter(&target, &mut done, &mut todo) {
+            return Ok((Kind::LinkOut, None, None));
+        }
+        let mut last: Option<Stat> = None;
+        while let Some(part) = todo.pop_front() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    last = None;
+                    if done.pop().is_none() {
+                        // Above the model: it may still come back, by the name of the model's own folder.
+                        let Some(above) = self.path.parent() else { return Ok((Kind::LinkOut, None, None)) };
+                        let rest: PathBuf = todo.drain(..).collect();
+                        if !self.enter(&above.join(rest), &mut done, &mut todo) {
+                            return Ok((Kind::LinkOut, None, None));
+                        }
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            done.push(part);
+            let here = done.join("/");
+            let stat = match rustix::fs::statat(&self.root, &here, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok((Kind::LinkDangling, None, None)),
+                Err(error) => return Err(error),
+            };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+                followed += 1;
+                if followed > limits::LINKS_FOLLOWED {
+                    return Ok((Kind::LinkCycle, None, None));
+                }
+                done.pop();
+                let target = self.read_link(&here)?;
+                last = None;
+                if !self.enter(&target, &mut done, &mut todo) {
+                    return Ok((Kind::LinkOut, None, None));
+                }
+            } else {
+                last = Some(stat);
+            }
+        }
+        let real = done.join("/");
+        let stat = match last {
+            Some(stat) => stat,
+            None if real.is_empty() => return Ok((Kind::LinkCycle, None, None)),
+            None => rustix::fs::statat(&self.root, &real, AtFlags::SYMLINK_NOFOLLOW)?,
+        };
+        let stamp = FileStamp::of(&stat);
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => (Kind::LinkToFile, Some(real), Some(stamp)),
+            FileType::Directory if link.strip_prefix(&real).is_some_and(|rest| rest.starts_with('/')) => {
+                (Kind::LinkCycle, None, None)
+            }
+            // A folder's times change with what is in it, which is listed on its own: only which folder it is counts.
+            FileType::Directory => (
+                Kind::LinkToFolder,
+                Some(real),
+                Some(FileStamp { device: stamp.device, inode: stamp.inode, ..FileStamp::default() }),
+            ),
+            FileType::Symlink => (Kind::LinkCycle, None, None),
+            other => (Kind::Special(special(other)), None, None),
+        })
+    }
+
+    fn read_link(&self, name: &str) -> Result<PathBuf, Errno> {
+        let target = rustix::fs::readlinkat(&self.root, name, Vec::new())?;
+        Ok(PathBuf::from(std::ffi::OsStr::from_bytes(target.as_bytes())))
+    }
+
+    /// Puts a link's target before the parts still to be walked; false when it leads out of the model or is no text.
+    fn enter(&self, target: &Path, done: &mut Vec<String>, todo: &mut VecDeque<String>) -> bool {
+        let inside = if target.is_absolute() {
+            // By the model's own path, or by another path to the same place.
+            let stripped = target.strip_prefix(&self.path).map(Path::to_owned).or_else(|_| {
+                target
+                    .canonicalize()
+                    .ok()
+                    .and_then(|real| real.strip_prefix(&self.path).map(Path::to_owned).ok())
+                    .ok_or(())
+            });
+            match stripped {
+                Ok(inside) => {
+                    done.clear();
+                    inside
+                }
+                Err(()) => return false,
+            }
+        } else {
+            target.to_owned()
+        };
+        for component in inside.components().rev() {
+            match component {
+                Component::Normal(part) => match part.to_str() {
+                    Some(part) => todo.push_front(part.to_owned()),
+                    None => return false,
+                },
+                Component::ParentDir => todo.push_front("..".to_owned()),
+                Component::CurDir => {}
+                Component::RootDir | Component::Prefix(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn open_entry(&self, entry: &Entry) -> Result<File, Error> {
+        let (root, location): (BorrowedFd<'_>, &str) =
+            match (entry.location().strip_prefix("../../"), &self.hub) {
+                (Some(blob), Some(hub)) => (hub.root.as_fd(), blob),
+                _ => (self.root.as_fd(), entry.location()),
+            };
+        kernel::open_beneath(root, location, OFlags::RDONLY)
+            .map(File::from)
+            .map_err(|error| failed_to_open(entry, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    }
+}
+
+/// How folders are opened: themselves, never what a link leads to.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn open_folder(path: &Path) -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, FOLDER, Mode::empty())?)
+}
+
+fn unreadable_entry(name: String, error: Errno) -> Entry {
+    let finding = Error::io("read", &name, error.into(), Code::ChangedWhileRead).into_finding();
+    let finding = if matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::NOENT) {
+        Finding::new(Code::ChangedWhileRead, format!("{:?} changed while the model was listed", Shown(&name)))
+    } else {
+        finding
+    };
+    Entry {
+        kind: Kind::Unreadable(Box::new(finding.about(name.clone()))),
+        name,
+        real: None,
+        size: 0,
+        stamp: Stamp::default(),
+    }
+}
+
+fn failed_to_open(entry: &Entry, error: Errno) -> Error {
+    match error {
+        Errno::LOOP | Errno::XDEV | Errno::NOENT | Errno::NOTDIR | Errno::NXIO => changed(entry),
+        error => Error::io("open", &entry.name, error.into(), Code::ChangedWhileRead).with_name(&entry.name),
+    }
+}
+
+fn changed(entry: &Entry) -> Error {
+    Error::new(Code::ChangedWhileRead, format!("{:?} changed while it was read", Shown(&entry.name)))
+        .with_name(&entry.name)
+}
+
+fn special(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        _ => "special file",
+    }
+}
+
+impl FileStamp {
+    fn of(stat: &Stat) -> Self {
+        let nanoseconds = |seconds: i128, rest: i128| seconds * 1_000_000_000 + rest;
+        FileStamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: nanoseconds(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+            changed: nanoseconds(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
+        }
+    }
+}
+
+impl HubRepository {
+    /// The repository whose snapshot `folder` is, or lies in.
+    fn find(folder: &Path) -> Option<Self> {
+        let snapshots = folder
+            .ancestors()
+            .skip(1)
+            .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "snapshots"))?;
+        let path = snapshots.parent()?;
+        let name = path.file_name()?.to_str()?;
+        if !["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind)) {
+            return None;
+        }
+        let root = open_folder(path).ok()?;
+        Some(HubRepository { path: path.to_owned(), root })
+    }
+
+    /// The name of the blob that a link in `folder` leads to, if it leads to one of this repository.
+    fn blob(&self, folder: &Path, link: &str, target: &Path) -> Option<String> {
+        let mut at = folder.join(link);
+        at.pop();
+        for component in target.components() {
+            match component {
+                Component::Normal(part) => at.push(part),
+                Component::ParentDir => {
+                    at.pop();
+                }
+                Component::CurDir => {}
+                Component::RootDir => at = PathBuf::from("/"),
+                Component::Prefix(_) => return None,
+            }
+        }
+        let mut inside = at.strip_prefix(&self.path).ok()?.components();
+        match (inside.next(), inside.next(), inside.next()) {
+            (Some(Component::Normal(blobs)), Some(Component::Normal(name)), None) if blobs == "blobs" => {
+                name.to_str().map(str::to_owned)
+            }
+            _ => None,
+        }
+    }
+
+    fn stat(&self, blob: &str) -> Result<Stat, Errno> {
+        let blobs = rustix::fs::openat(&self.root, "blobs", FOLDER, Mode::empty())?;
+        rustix::fs::statat(&blobs, blob, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+/// Hands entries on, and bounds and interrupts the walk.
+struct Walk<'a> {
+    run: &'a Run,
+    count: usize,
+    each: &'a mut dyn FnMut(Entry) -> Result<(), Error>,
+}
+
+impl Walk<'_> {
+    fn add(&mut self, entry: Entry) -> Result<(), Error> {
+        self.count += 1;
+        if self.count % 128 == 1 {
+            self.run.check()?;
+        }
+        if self.count > limits::ENTRIES {
+            return Err(Error::new(
+                Code::TooManyEntries,
+                format!("the model has more than {} entries", limits::ENTRIES),
+            ));
+        }
+        (self.each)(entry)
+    }
+}
+
+impl Source for Local {
+    fn list(&self, run: &Run, each: &mut dyn FnMut(Entry) -> Result<(), Error>) -> Result<(), Error> {
+        let mut walk = Walk { run, count: 0, each };
+        let Some(only) = &self.only else {
+            let failed = |error: Errno| Error::io("list", &self.shown, error.into(), Code::ChangedWhileRead);
+            let root = rustix::fs::openat(&self.root, ".", FOLDER, Mode::empty()).map_err(failed)?;
+            return self.walk(root, "", 0, &mut walk);
+        };
+        match rustix::fs::statat(&self.root, only, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let mut entry = self.entry(only.clone(), &stat);
+                // The one file is the model: whatever a link in its place leads to lies outside, but for a Hub's blob.
+                if matches!(entry.kind, Kind::LinkToFile | Kind::LinkToFolder) {
+                    entry.kind = Kind::LinkOut;
+                }
+                walk.add(entry)
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => walk.add(unreadable_entry(only.clone(), error)),
+        }
+    }
+
+    fn read_at(&self, entry: &Entry, offset: u64, buf: &mut [u8], run: &Run) -> Result<usize, Error> {
+        let file = self.open_entry(entry)?;
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            run.check()?;
+            match file.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(
+                        Error::io("read", &entry.name, error, Code::ChangedWhileRead).with_name(&entry.name)
+                    );
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn file(&self, entry: &Entry, _run: &Run) -> Result<Option<File>, Error> {
+        let file = self.open_entry(entry)?;
+        // Pages that somebody dirtied through a mapping become write-protected, so that his next write moves the times.
+        kernel::write_out(&file);
+        let stat = rustix::fs::fstat(&file).map_err(|error| failed_to_open(entry, error))?;
+        let now = FileStamp::of(&stat);
+        if now != entry.stamp.file {
+            return Err(changed(entry));
+        }
+        wait_until_settled(now.changed);
+        Ok(Some(file))
+    }
+
+    fn is_single_file(&self) -> bool {
+        self.only.is_some()
+    }
+
+    fn base_name(&self) -> String {
+        match &self.only {
+            Some(name) => name.clone(),
+            None => self
+                .path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_else(|| "model".to_owned()),
+        }
+    }
+}
+
+/// Waits out the clock tick in which a file was changed: a change in the same tick would leave its times as they are.
+fn wait_until_settled(changed: i128) {
+    let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return };
+    let age = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - changed;
+    if let Ok(age) = u64::try_from(age)
+        && let Some(rest) = SETTLED.checked_sub(Duration::from_nanos(age))
+    {
+        std::thread::sleep(rest);
+    }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}

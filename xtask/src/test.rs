@@ -1,0 +1,48 @@
+//! `cargo xtask test`: what the tests need, then the tests.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Instant;
+
+use testkit::peers::{VERSIONS, peer};
+use testkit::{in_ci, run, workspace};
+
+use crate::Done;
+
+/// Installs the peers, then runs `cargo test` with these further arguments.
+pub(crate) fn run(args: &[OsString]) -> Done {
+    peers()?;
+    let mut cargo = cargo();
+    cargo.arg("test");
+    // Cargo would take the whole workspace over a package that was asked for.
+    let chosen = |arg: &OsString| {
+        arg.to_str().is_some_and(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
+    };
+    if !args.iter().any(chosen) {
+        cargo.arg("--workspace");
+    }
+    cargo.args(args).current_dir(workspace());
+    println!("$ {}", run::command_line(&cargo));
+    let status = cargo.status()?;
+    if status.success() { Ok(()) } else { Err(format!("the tests ended with {status}").into()) }
+}
+
+/// The cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn peers() -> Done {
+    println!("other implementations to test against, under target/peers:");
+    for version in VERSIONS {
+        let start = Instant::now();
+        match peer(version) {
+            Ok(_) => println!("  model-signing {version} is there ({:.1} s)", start.elapsed().as_secs_f64()),
+            Err(missing) if in_ci() => {
+                return Err(format!("{missing}; with CI=true nothing is skipped").into());
+            }
+            Err(missing) => println!("  skipped: {missing}"),
+        }
+    }
+    Ok(())
+}
