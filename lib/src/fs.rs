@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use crate::{Bundle, Error, code::Code, shown::Shown};
+use crate::{Bundle, Error, code::Code, limits, shown::Shown};
 
 /// What a write may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,21 @@ pub(crate) fn read_bounded(
         return Err(Error::new(too_large, format!("{what} {} is larger than {limit} bytes", Shown(&shown))));
     }
     Ok(bytes)
+}
+
+/// Reads a key or certificate file of at most 1 MiB, without ever waiting for a pipe.
+///
+/// # Errors
+/// `key-absent` when there is no such file, `key-malformed` when it is larger, `bad-argument` when it is no regular file,
+/// `permission-denied`, `io-failed`.
+pub fn read_key(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
+    read_bounded(
+        path.as_ref(),
+        limits::KEY_BYTES,
+        "the key or certificate file",
+        Code::KeyAbsent,
+        Code::KeyMalformed,
+    )
 }
 
 /// Whether a write to `path` could be allowed: asked before the long work, so that it is not done in vain.

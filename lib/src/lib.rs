@@ -58,7 +58,7 @@ mod verify;
 pub use bundle::{Bundle, Release, Statement};
 pub use code::{Class, Code, codes_markdown};
 pub use error::{Error, Result};
-pub use fs::{PRIVATE, PUBLIC, Replace, abandon_unfinished, check_writable, write_whole};
+pub use fs::{PRIVATE, PUBLIC, Replace, abandon_unfinished, check_writable, read_key, write_whole};
 pub use hash::{DEFAULT_SHARD_SIZE, Hashing, Job, Plan, Sink, hash};
 pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
 pub use manifest::{

@@ -331,7 +331,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report on a model about which nothing is known yet: it counts as misuse until it is [concluded](Report::conclude).
+    /// A report on a model about which nothing is known yet, which is no verdict to rely on until it is
+    /// [concluded](Report::conclude).
     pub fn new(model: impl Into<String>, model_id: Option<String>, mode: Mode) -> Self {
         Report {
             version: REPORT_VERSION,

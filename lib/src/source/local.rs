@@ -70,6 +70,13 @@ impl Local {
             (folder.canonicalize().map_err(failed)?, Some(name.to_owned()))
         };
         let root = open_folder(&folder).map_err(failed)?;
+        if only.is_none() && HubRepository::is_one(&folder) {
+            return Err(Error::new(
+                Code::ModelAbsent,
+                format!("{} is a repository of the Hub's cache, not a model", Shown(&shown)),
+            )
+            .with_help("give one of its snapshots: the folder snapshots/REVISION in it"));
+        }
         let hub = HubRepository::find(&folder);
         Ok(Local { shown, path: folder, root, only, hub })
     }
@@ -349,6 +356,12 @@ fn changed(entry: &Entry) -> Error {
         .with_name(&entry.name)
 }
 
+/// Whether an opened file is still the one that was listed.
+fn same_as_listed(file: &File, entry: &Entry) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(file).map_err(|error| failed_to_open(entry, error))?;
+    if FileStamp::of(&stat) == entry.stamp.file { Ok(()) } else { Err(changed(entry)) }
+}
+
 fn special(kind: FileType) -> &'static str {
     match kind {
         FileType::Fifo => "pipe",
@@ -378,13 +391,17 @@ impl HubRepository {
             .ancestors()
             .skip(1)
             .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "snapshots"))?;
-        let path = snapshots.parent()?;
-        let name = path.file_name()?.to_str()?;
-        if !["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind)) {
-            return None;
-        }
+        let path = snapshots.parent().filter(|path| Self::is_one(path))?;
         let root = open_folder(path).ok()?;
         Some(HubRepository { path: path.to_owned(), root })
+    }
+
+    /// Whether a folder is a repository of the Hub's cache: by its name and the two folders that each has.
+    fn is_one(path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        ["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind))
+            && path.join("blobs").is_dir()
+            && path.join("snapshots").is_dir()
     }
 
     /// The name of the blob that a link in `folder` leads to, if it leads to one of this repository.
@@ -464,6 +481,7 @@ impl Source for Local {
 
     fn read_at(&self, entry: &Entry, offset: u64, buf: &mut [u8], run: &Run) -> Result<usize, Error> {
         let file = self.open_entry(entry)?;
+        same_as_listed(&file, entry)?;
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             run.check()?;
@@ -485,12 +503,8 @@ impl Source for Local {
         let file = self.open_entry(entry)?;
         // Pages that somebody dirtied through a mapping become write-protected, so that his next write moves the times.
         kernel::write_out(&file);
-        let stat = rustix::fs::fstat(&file).map_err(|error| failed_to_open(entry, error))?;
-        let now = FileStamp::of(&stat);
-        if now != entry.stamp.file {
-            return Err(changed(entry));
-        }
-        wait_until_settled(now.changed);
+        same_as_listed(&file, entry)?;
+        wait_until_settled(entry.stamp.file.changed);
         Ok(Some(file))
     }
 

@@ -1,0 +1,368 @@
+//! What the program was told, checked once; only this travels on.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use weightseal::{Accept, CertificateVerifier, Code, Error, Mode, Policy, Run, Shown, limits, read_key};
+
+use crate::settings::{Given, Refused, bad, look_for};
+
+/// How long a check may take unless told.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// The least that [`Run::memory`] is set to: with less a thread can hardly read.
+const LEAST_MEMORY: u64 = 1 << 20;
+
+/// Settings that say something of one model, and so cannot be given with several.
+const OF_ONE_MODEL: [&str; 5] = ["signature", "expect-digest", "model-id", "name", "version"];
+
+/// Where the termination message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Termination {
+    /// Nowhere.
+    Off,
+    /// Kubernetes' own place, where that exists.
+    Default,
+    /// The file that was told; it is made where it does not exist.
+    Told(PathBuf),
+}
+
+impl Termination {
+    fn new(told: Option<OsString>) -> Self {
+        match told {
+            None => Termination::Default,
+            Some(path) if path == "none" => Termination::Off,
+            Some(path) => Termination::Told(path.into()),
+        }
+    }
+
+    /// Where it goes when the settings cannot be right.
+    pub(crate) fn of_misuse(args: &[OsString], variables: &[(OsString, OsString)]) -> Self {
+        Termination::new(look_for("termination-log", args, variables))
+    }
+}
+
+/// The settings.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The models, at least one.
+    pub(crate) models: Vec<PathBuf>,
+    /// The signatures of the one model; without any, the one at the usual place.
+    pub(crate) signatures: Vec<PathBuf>,
+    pub(crate) model_id: Option<String>,
+    pub(crate) ignore_paths: Vec<PathBuf>,
+    pub(crate) ignore_unsigned_files: bool,
+    pub(crate) allow_symlinks: bool,
+    pub(crate) include_git_paths: bool,
+    pub(crate) mode: Mode,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) termination: Termination,
+    threads: Option<usize>,
+    memory: Option<u64>,
+    /// The policy without trust, which is read from files.
+    policy: Policy,
+    keys: Pem,
+    certificates: Pem,
+    identity: Option<String>,
+}
+
+/// Where PEM comes from.
+#[derive(Debug)]
+enum Pem {
+    Files(Vec<PathBuf>),
+    /// The name of the variable, and its text.
+    Variable(String, String),
+}
+
+impl Config {
+    /// Reads and checks flags and variables; reads no file. `args` begins with the program's name.
+    pub(crate) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Self, Refused> {
+        let given = Given::read(args, variables)?;
+        let models = given.paths("model");
+        if models.is_empty() {
+            return Err(bad("no model was given".to_owned()).with_help("give one with --model or WEIGHTSEAL_MODEL").into());
+        }
+        if let Some(remote) = models.iter().map(|model| model.to_string_lossy()).find(|model| model.contains("://")) {
+            let what = format!("the model {:?} is not on disk, and this build reads from disk alone", Shown(&remote));
+            return Err(Error::new(Code::FeatureMissing, what).into());
+        }
+        let of_one = OF_ONE_MODEL.iter().find_map(|flag| given.by(flag));
+        if let (Some(by), true) = (of_one, models.len() > 1) {
+            let what = format!("{by} says something of one model, and there are {}", models.len());
+            return Err(Error::new(Code::ArgumentsConflict, what).with_help("run an init container for each model").into());
+        }
+        let config = Config {
+            signatures: given.paths("signature"),
+            model_id: given.text("model-id")?,
+            ignore_paths: given.paths("ignore-paths"),
+            ignore_unsigned_files: given.switch("ignore-unsigned-files")?,
+            allow_symlinks: given.switch("allow-symlinks")?,
+            include_git_paths: given.switch("no-ignore-git-paths")?,
+            mode: given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default(),
+            deadline: given.parsed("deadline", "a duration as 90s or 1h30m, or none", deadline)?.unwrap_or(Some(DEADLINE)),
+            termination: Termination::new(given.path("termination-log").map(PathBuf::into_os_string)),
+            threads: given.parsed("threads", "a number from 1 to 256", |text| {
+                text.parse().ok().filter(|threads| (1..=limits::THREADS).contains(threads))
+            })?,
+            memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
+            policy: policy(&given)?,
+            keys: Pem::given(&given, "public-key")?,
+            certificates: Pem::given(&given, "certificate-chain")?,
+            identity: given.text("certificate-identity")?,
+            models,
+        };
+        config.check_trust(&given)?;
+        Ok(config)
+    }
+
+    fn check_trust(&self, given: &Given) -> Result<(), Error> {
+        if self.keys.is_none() && self.certificates.is_none() {
+            return Err(Error::new(Code::TrustMissing, "nothing was given that a signature could be trusted by")
+                .with_help("give --public-key or --certificate-chain, or their variables"));
+        }
+        match given.by("certificate-identity") {
+            Some(by) if self.certificates.is_none() => {
+                Err(Error::new(Code::ArgumentsConflict, format!("{by} was given without a certificate to trust"))
+                    .with_help("give --certificate-chain as well"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The policy with all that is trusted, which may have to be read from files.
+    ///
+    /// # Errors
+    /// `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`.
+    pub(crate) fn policy(&self) -> Result<Policy, Error> {
+        let mut policy = self.policy.clone();
+        for (from, text) in self.keys.read()? {
+            for key in public_keys(&text) {
+                policy = policy.accept(Accept::key(key).map_err(|error| within(&from, &error))?);
+            }
+        }
+        let certificates = self.certificates.read()?;
+        if !certificates.is_empty() {
+            let mut together = Vec::new();
+            for (from, text) in &certificates {
+                // Alone first, so that the error names its file.
+                CertificateVerifier::from_pem(text).map_err(|error| within(from, &error))?;
+                together.extend_from_slice(text);
+                together.push(b'\n');
+            }
+            let mut verifier = CertificateVerifier::from_pem(&together)?;
+            if let Some(identity) = &self.identity {
+                verifier = verifier.identity(identity);
+            }
+            policy = policy.accept(Accept::verifier(verifier));
+        }
+        Ok(policy)
+    }
+
+    /// A run as it was told.
+    pub(crate) fn run(&self) -> Run {
+        let mut run = Run::new();
+        if let Some(deadline) = self.deadline {
+            run = run.deadline(deadline);
+        }
+        if let Some(threads) = self.threads {
+            run = run.threads(threads);
+        }
+        if let Some(memory) = self.memory {
+            run = run.memory(memory);
+        }
+        run
+    }
+}
+
+impl Pem {
+    fn given(given: &Given, flag: &str) -> Result<Self, Error> {
+        let content = format!("{flag}-pem");
+        let Some(variable) = given.by(&content) else { return Ok(Pem::Files(given.paths(flag))) };
+        if given.has(flag) {
+            let what = format!("both {} and {variable} were given", given.by(flag).unwrap_or(flag));
+            return Err(Error::new(Code::ArgumentsConflict, what).with_help("give one of the two"));
+        }
+        Ok(Pem::Variable(variable.to_owned(), given.text(&content)?.unwrap_or_default()))
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Pem::Files(files) if files.is_empty())
+    }
+
+    /// The texts, each with where it comes from, escaped.
+    fn read(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        match self {
+            Pem::Variable(name, text) => Ok(vec![(name.clone(), text.clone().into_bytes())]),
+            Pem::Files(files) => files.iter().map(|path| Ok((shown(path), read_key(path)?))).collect(),
+        }
+    }
+}
+
+/// A path to be shown.
+pub(crate) fn shown(path: &Path) -> String {
+    Shown(&path.to_string_lossy()).to_string()
+}
+
+/// An error about something that comes from somewhere.
+fn within(from: &str, error: &Error) -> Error {
+    Error::new(error.code(), format!("{from}: {error}")).with_help(error.help())
+}
+
+/// The public keys of a PEM text, each alone; a text without any as it is, for its error.
+fn public_keys(text: &[u8]) -> Vec<&[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN PUBLIC KEY-----";
+    let starts: Vec<usize> = text.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN).map(|(at, _)| at).collect();
+    if starts.len() < 2 {
+        return vec![text];
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).filter_map(|(start, end)| text.get(*start..end)).collect()
+}
+
+/// The policy without trust.
+fn policy(given: &Given) -> Result<Policy, Error> {
+    let mut policy = Policy::new().mode(given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default());
+    if let Some(signers) = given.parsed("require", "a number from 1 on", |text| text.parse().ok().filter(|n| *n > 0_usize))? {
+        policy = policy.require(signers);
+    }
+    if let Some(name) = given.text("name")? {
+        policy = policy.name(name);
+    }
+    if let Some(version) = given.text("version")? {
+        policy = policy.version(version);
+    }
+    let misuse = |flag: &str, error: Error| bad(format!("{}: {error}", given.by(flag).unwrap_or(flag)));
+    for digest in given.texts("expect-digest")? {
+        policy = policy.digest(&digest).map_err(|error| misuse("expect-digest", error))?;
+    }
+    for digest in given.texts("revoked-digest")? {
+        policy = policy.revoke_digest(&digest).map_err(|error| misuse("revoked-digest", error))?;
+    }
+    // What is not hex would never fit anything, so that a slip would revoke nothing.
+    for key in given.all_parsed("revoked-key", "64 hexadecimal digits", |text| hex(text).filter(|hex| hex.len() == 64))? {
+        policy = policy.revoke_key(&key);
+    }
+    for serial in given.all_parsed("revoked-certificate", "hexadecimal digits", |text| hex(text).filter(|hex| hex.len() <= 64))? {
+        policy = policy.revoke_certificate(&serial);
+    }
+    Ok(policy)
+}
+
+fn mode(text: &str) -> Option<Mode> {
+    match text {
+        "enforce" => Some(Mode::Enforce),
+        "warn" => Some(Mode::Warn),
+        _ => None,
+    }
+}
+
+fn deadline(text: &str) -> Option<Option<Duration>> {
+    if text == "none" {
+        return Some(None);
+    }
+    let duration: SignedDuration = text.parse().ok()?;
+    duration.is_positive().then(|| Some(duration.unsigned_abs()))
+}
+
+/// A size in bytes, as Kubernetes writes it (`64Mi`, `1G`), a `B` after it or not.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.strip_suffix('B').unwrap_or(unit) {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes >= LEAST_MEMORY)
+}
+
+/// Hexadecimal digits, as fingerprints and serial numbers are written: with colons between, `0x` or `sha256:` before.
+fn hex(text: &str) -> Option<String> {
+    let text = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("0x")).unwrap_or(text);
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Config, Refused> {
+        let args: Vec<OsString> =
+            ["weightseal-init", "--model", "/m", "--public-key", "/k"].iter().chain(args).map(OsString::from).collect();
+        Config::read(&args, &[])
+    }
+
+    fn misuse(args: &[&str]) -> (Code, String) {
+        match read(args) {
+            Err(Refused::Misuse(error)) => (error.code(), error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_the_strict_ones() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.mode, config.deadline), (Mode::Enforce, Some(Duration::from_secs(1800))));
+        assert!(!config.ignore_unsigned_files && !config.allow_symlinks && !config.include_git_paths);
+        assert_eq!(config.termination, Termination::Default);
+        assert_eq!(read(&["--termination-log", "none"]).unwrap().termination, Termination::Off);
+    }
+
+    #[test]
+    fn durations_and_sizes_are_read_or_refused() {
+        let deadline = |text| read(&["--deadline", text]).map(|config| config.deadline).ok();
+        assert_eq!(deadline("90s"), Some(Some(Duration::from_secs(90))));
+        assert_eq!(deadline("1h30m"), Some(Some(Duration::from_secs(5400))));
+        assert_eq!(deadline("1ns"), Some(Some(Duration::from_nanos(1))));
+        assert_eq!(deadline("none"), Some(None));
+        for wrong in ["0s", "30", "-1s", "soon", "1m ago", "99999999999999999999h"] {
+            assert_eq!(deadline(wrong), None, "{wrong}");
+        }
+        assert_eq!([size("1048576"), size("64Mi"), size("64MiB"), size("2GB")], [Some(1 << 20), Some(64 << 20), Some(64 << 20), Some(2_000_000_000)]);
+        for wrong in ["", "Mi", "1Ki", "64 Mi", "1.5Gi", "-1Mi", "99999999999Gi", "1Ti"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_misuse() {
+        assert_eq!(misuse(&["--model", "/n", "--name", "x"]), (Code::ArgumentsConflict, "--name says something of one model, and there are 2".into()));
+        assert_eq!(misuse(&["--certificate-identity", "x"]).0, Code::ArgumentsConflict);
+        assert_eq!(misuse(&["--model", "s3://b/m"]).0, Code::FeatureMissing);
+        let digest = "0".repeat(63);
+        for args in [
+            ["--require", "0"],
+            ["--threads", "257"],
+            ["--mode", "off"],
+            ["--expect-digest", &digest],
+            ["--revoked-digest", "blake2b:00"],
+            ["--revoked-key", &digest],
+            ["--revoked-certificate", "serial"],
+        ] {
+            let (code, what) = misuse(&args);
+            assert!(code == Code::BadArgument && what.starts_with(args[0]), "{what}");
+        }
+        let variables = [("WEIGHTSEAL_MODEL".into(), "/m".into()), ("WEIGHTSEAL_PUBLIC_KEY_PEM".into(), "x".into())];
+        assert!(Config::read(&["x".into()], &variables).is_ok());
+        assert!(matches!(Config::read(&["x".into(), "--public-key=/k".into()], &variables), Err(Refused::Misuse(error)) if error.code() == Code::ArgumentsConflict));
+        assert!(matches!(Config::read(&["x".into()], &variables[..1]), Err(Refused::Misuse(error)) if error.code() == Code::TrustMissing));
+    }
+
+    #[test]
+    fn every_key_of_a_text_counts() {
+        let key = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n";
+        assert_eq!(public_keys(format!("{key}text\n{key}").as_bytes()).len(), 2);
+        assert_eq!(public_keys(key.as_bytes()), [key.as_bytes()]);
+        assert_eq!(public_keys(b"none"), [b"none"]);
+    }
+}
