@@ -84,17 +84,27 @@ impl Config {
         let given = Given::read(args, variables)?;
         let models = given.paths("model");
         if models.is_empty() {
-            return Err(bad("no model was given".to_owned()).with_help("give one with --model or WEIGHTSEAL_MODEL").into());
+            return Err(bad("no model was given".to_owned())
+                .with_help("give one with --model or WEIGHTSEAL_MODEL")
+                .into());
         }
-        if let Some(remote) = models.iter().map(|model| model.to_string_lossy()).find(|model| model.contains("://")) {
-            let what = format!("the model {:?} is not on disk, and this build reads from disk alone", Shown(&remote));
+        if let Some(remote) =
+            models.iter().map(|model| model.to_string_lossy()).find(|model| model.contains("://"))
+        {
+            let what = format!(
+                "the model {:?} is not on disk, and this build reads from disk alone",
+                Shown(&remote)
+            );
             return Err(Error::new(Code::FeatureMissing, what).into());
         }
         let of_one = OF_ONE_MODEL.iter().find_map(|flag| given.by(flag));
         if let (Some(by), true) = (of_one, models.len() > 1) {
             let what = format!("{by} says something of one model, and there are {}", models.len());
-            return Err(Error::new(Code::ArgumentsConflict, what).with_help("run an init container for each model").into());
+            return Err(Error::new(Code::ArgumentsConflict, what)
+                .with_help("run an init container for each model")
+                .into());
         }
+        let mode = given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default();
         let config = Config {
             signatures: given.paths("signature"),
             model_id: given.text("model-id")?,
@@ -102,14 +112,16 @@ impl Config {
             ignore_unsigned_files: given.switch("ignore-unsigned-files")?,
             allow_symlinks: given.switch("allow-symlinks")?,
             include_git_paths: given.switch("no-ignore-git-paths")?,
-            mode: given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default(),
-            deadline: given.parsed("deadline", "a duration as 90s or 1h30m, or none", deadline)?.unwrap_or(Some(DEADLINE)),
+            mode,
+            deadline: given
+                .parsed("deadline", "a duration as 90s or 1h30m, or none", deadline)?
+                .unwrap_or(Some(DEADLINE)),
             termination: Termination::new(given.path("termination-log").map(PathBuf::into_os_string)),
             threads: given.parsed("threads", "a number from 1 to 256", |text| {
                 text.parse().ok().filter(|threads| (1..=limits::THREADS).contains(threads))
             })?,
             memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
-            policy: policy(&given)?,
+            policy: policy(&given, mode)?,
             keys: Pem::given(&given, "public-key")?,
             certificates: Pem::given(&given, "certificate-chain")?,
             identity: given.text("certificate-identity")?,
@@ -121,14 +133,18 @@ impl Config {
 
     fn check_trust(&self, given: &Given) -> Result<(), Error> {
         if self.keys.is_none() && self.certificates.is_none() {
-            return Err(Error::new(Code::TrustMissing, "nothing was given that a signature could be trusted by")
-                .with_help("give --public-key or --certificate-chain, or their variables"));
+            return Err(Error::new(
+                Code::TrustMissing,
+                "nothing was given that a signature could be trusted by",
+            )
+            .with_help("give --public-key or --certificate-chain, or their variables"));
         }
         match given.by("certificate-identity") {
-            Some(by) if self.certificates.is_none() => {
-                Err(Error::new(Code::ArgumentsConflict, format!("{by} was given without a certificate to trust"))
-                    .with_help("give --certificate-chain as well"))
-            }
+            Some(by) if self.certificates.is_none() => Err(Error::new(
+                Code::ArgumentsConflict,
+                format!("{by} was given without a certificate to trust"),
+            )
+            .with_help("give --certificate-chain as well")),
             _ => Ok(()),
         }
     }
@@ -215,7 +231,12 @@ fn within(from: &str, error: &Error) -> Error {
 /// The public keys of a PEM text, each alone; a text without any as it is, for its error.
 fn public_keys(text: &[u8]) -> Vec<&[u8]> {
     const BEGIN: &[u8] = b"-----BEGIN PUBLIC KEY-----";
-    let starts: Vec<usize> = text.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN).map(|(at, _)| at).collect();
+    let starts: Vec<usize> = text
+        .windows(BEGIN.len())
+        .enumerate()
+        .filter(|(_, window)| *window == BEGIN)
+        .map(|(at, _)| at)
+        .collect();
     if starts.len() < 2 {
         return vec![text];
     }
@@ -224,9 +245,11 @@ fn public_keys(text: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The policy without trust.
-fn policy(given: &Given) -> Result<Policy, Error> {
-    let mut policy = Policy::new().mode(given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default());
-    if let Some(signers) = given.parsed("require", "a number from 1 on", |text| text.parse().ok().filter(|n| *n > 0_usize))? {
+fn policy(given: &Given, mode: Mode) -> Result<Policy, Error> {
+    let mut policy = Policy::new().mode(mode);
+    if let Some(signers) =
+        given.parsed("require", "a number from 1 on", |text| text.parse().ok().filter(|n| *n > 0_usize))?
+    {
         policy = policy.require(signers);
     }
     if let Some(name) = given.text("name")? {
@@ -243,10 +266,14 @@ fn policy(given: &Given) -> Result<Policy, Error> {
         policy = policy.revoke_digest(&digest).map_err(|error| misuse("revoked-digest", error))?;
     }
     // What is not hex would never fit anything, so that a slip would revoke nothing.
-    for key in given.all_parsed("revoked-key", "64 hexadecimal digits", |text| hex(text).filter(|hex| hex.len() == 64))? {
+    for key in given
+        .all_parsed("revoked-key", "64 hexadecimal digits", |text| hex(text).filter(|hex| hex.len() == 64))?
+    {
         policy = policy.revoke_key(&key);
     }
-    for serial in given.all_parsed("revoked-certificate", "hexadecimal digits", |text| hex(text).filter(|hex| hex.len() <= 64))? {
+    for serial in given.all_parsed("revoked-certificate", "hexadecimal digits", |text| {
+        hex(text).filter(|hex| hex.len() <= 64)
+    })? {
         policy = policy.revoke_certificate(&serial);
     }
     Ok(policy)
@@ -293,76 +320,4 @@ fn hex(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(args: &[&str]) -> Result<Config, Refused> {
-        let args: Vec<OsString> =
-            ["weightseal-init", "--model", "/m", "--public-key", "/k"].iter().chain(args).map(OsString::from).collect();
-        Config::read(&args, &[])
-    }
-
-    fn misuse(args: &[&str]) -> (Code, String) {
-        match read(args) {
-            Err(Refused::Misuse(error)) => (error.code(), error.to_string()),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_defaults_are_the_strict_ones() {
-        let config = read(&[]).unwrap();
-        assert_eq!((config.mode, config.deadline), (Mode::Enforce, Some(Duration::from_secs(1800))));
-        assert!(!config.ignore_unsigned_files && !config.allow_symlinks && !config.include_git_paths);
-        assert_eq!(config.termination, Termination::Default);
-        assert_eq!(read(&["--termination-log", "none"]).unwrap().termination, Termination::Off);
-    }
-
-    #[test]
-    fn durations_and_sizes_are_read_or_refused() {
-        let deadline = |text| read(&["--deadline", text]).map(|config| config.deadline).ok();
-        assert_eq!(deadline("90s"), Some(Some(Duration::from_secs(90))));
-        assert_eq!(deadline("1h30m"), Some(Some(Duration::from_secs(5400))));
-        assert_eq!(deadline("1ns"), Some(Some(Duration::from_nanos(1))));
-        assert_eq!(deadline("none"), Some(None));
-        for wrong in ["0s", "30", "-1s", "soon", "1m ago", "99999999999999999999h"] {
-            assert_eq!(deadline(wrong), None, "{wrong}");
-        }
-        assert_eq!([size("1048576"), size("64Mi"), size("64MiB"), size("2GB")], [Some(1 << 20), Some(64 << 20), Some(64 << 20), Some(2_000_000_000)]);
-        for wrong in ["", "Mi", "1Ki", "64 Mi", "1.5Gi", "-1Mi", "99999999999Gi", "1Ti"] {
-            assert_eq!(size(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_contradicts_itself_is_misuse() {
-        assert_eq!(misuse(&["--model", "/n", "--name", "x"]), (Code::ArgumentsConflict, "--name says something of one model, and there are 2".into()));
-        assert_eq!(misuse(&["--certificate-identity", "x"]).0, Code::ArgumentsConflict);
-        assert_eq!(misuse(&["--model", "s3://b/m"]).0, Code::FeatureMissing);
-        let digest = "0".repeat(63);
-        for args in [
-            ["--require", "0"],
-            ["--threads", "257"],
-            ["--mode", "off"],
-            ["--expect-digest", &digest],
-            ["--revoked-digest", "blake2b:00"],
-            ["--revoked-key", &digest],
-            ["--revoked-certificate", "serial"],
-        ] {
-            let (code, what) = misuse(&args);
-            assert!(code == Code::BadArgument && what.starts_with(args[0]), "{what}");
-        }
-        let variables = [("WEIGHTSEAL_MODEL".into(), "/m".into()), ("WEIGHTSEAL_PUBLIC_KEY_PEM".into(), "x".into())];
-        assert!(Config::read(&["x".into()], &variables).is_ok());
-        assert!(matches!(Config::read(&["x".into(), "--public-key=/k".into()], &variables), Err(Refused::Misuse(error)) if error.code() == Code::ArgumentsConflict));
-        assert!(matches!(Config::read(&["x".into()], &variables[..1]), Err(Refused::Misuse(error)) if error.code() == Code::TrustMissing));
-    }
-
-    #[test]
-    fn every_key_of_a_text_counts() {
-        let key = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n";
-        assert_eq!(public_keys(format!("{key}text\n{key}").as_bytes()).len(), 2);
-        assert_eq!(public_keys(key.as_bytes()), [key.as_bytes()]);
-        assert_eq!(public_keys(b"none"), [b"none"]);
-    }
-}
+mod tests;

@@ -1,2 +1,251 @@
-//! x
-fn main() {}
+//! `weightseal-init` stands before a model server in its pod: it ends with 0 only if every model passes.
+//!
+//! | exit code | means |
+//! |---|---|
+//! | 0 | every model is verified, or was admitted by warn mode |
+//! | 1 | rejected: there is evidence against a model or its signature |
+//! | 2 | misuse: the settings cannot be right; also `--help`, which verifies nothing |
+//! | 3 | could not tell: unreadable, changed meanwhile, deadline, signal, panic, SIGBUS, nobody to tell |
+//!
+//! The check runs on a thread of its own. This one waits for its end, for the deadline and for signals, whichever comes
+//! first, and is the only one that tells the outcome: once.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    any::Any,
+    env,
+    io::{self, Write as _},
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use signal_hook::{
+    consts::signal::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use weightseal::{Cancel, Code, Finding, Mode, Report, Shown, Verdict};
+
+mod check;
+mod config;
+mod log;
+mod outcome;
+mod settings;
+
+use config::{Config, Termination, shown};
+use log::{Progress, say};
+use outcome::{Outcome, Teller};
+use settings::Refused;
+
+/// How long a check may take to end by itself after a signal or its deadline; then it is left behind.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(say_panic));
+    // Whatever panics outside of a check, and so with nobody left to tell, is not a success either.
+    let code = panic::catch_unwind(run).unwrap_or(Verdict::CouldNotTell.exit());
+    ExitCode::from(code)
+}
+
+/// Reads the settings, checks the models, tells the outcome; gives the exit code.
+fn run() -> u8 {
+    let args: Vec<_> = env::args_os().collect();
+    let variables: Vec<_> = env::vars_os().collect();
+    let config = match Config::read(&args, &variables) {
+        Ok(config) => Arc::new(config),
+        Err(Refused::Help(text)) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            return Verdict::Misuse.exit();
+        }
+        Err(Refused::Misuse(error)) => {
+            say(format_args!("{}: {error} ({})", error.code(), error.help()));
+            let teller = Teller::open(&Termination::of_misuse(&args, &variables), &[]);
+            return teller.finish(&Outcome::new(Mode::Enforce, Vec::new(), Some(error.into_finding()), 0.0));
+        }
+    };
+    let teller = Arc::new(Teller::open(&config.termination, &config.models));
+    let started = Instant::now();
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| race(&config, &teller)))
+        .unwrap_or_else(|panic| conclude(&config, Vec::new(), Some(panicked(&*panic)), started));
+    teller.finish(&outcome)
+}
+
+/// What the waiting thread is told.
+enum Event {
+    /// The check has ended, or panicked.
+    Ended(thread::Result<()>),
+    /// A signal came.
+    Signal(i32),
+}
+
+/// The reports that are ready, in the order of the models.
+type Reports = Arc<Mutex<Vec<Arc<Report>>>>;
+
+/// Starts the check, and waits for it, the deadline or a signal.
+fn race(config: &Arc<Config>, teller: &Arc<Teller>) -> Outcome {
+    let (tell, events) = mpsc::channel();
+    let cancel = Cancel::default();
+    let progress = Arc::new(Progress::default());
+    if let Err(error) = listen(tell.clone()) {
+        let what = format!("signals cannot be received: {error}");
+        return conclude(config, Vec::new(), Some(Finding::new(Code::IoFailed, what)), Instant::now());
+    }
+    say(format_args!("weightseal {}, {} to check", env!("CARGO_PKG_VERSION"), count(config.models.len())));
+    let job = {
+        let (config, teller) = (Arc::clone(config), Arc::clone(teller));
+        let (cancel, progress) = (cancel.clone(), Arc::clone(&progress));
+        move |reports: &Reports| check_all(&config, &teller, &cancel, &progress, reports)
+    };
+    supervise(config, &progress, &cancel, (tell, events), job)
+}
+
+/// Runs `job` on a thread of its own until it ends or has to; what it left unreported was not verified.
+fn supervise(
+    config: &Config,
+    progress: &Progress,
+    cancel: &Cancel,
+    (tell, events): (Sender<Event>, Receiver<Event>),
+    job: impl FnOnce(&Reports) + Send + 'static,
+) -> Outcome {
+    let started = Instant::now();
+    let reports = Reports::default();
+    let theirs = Arc::clone(&reports);
+    let spawned = thread::Builder::new().name("check".to_owned()).spawn(move || {
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| job(&theirs)));
+        // Nobody waits any more where this one came too late.
+        let _ = tell.send(Event::Ended(ended));
+    });
+    if let Err(error) = spawned {
+        let finding = Finding::new(Code::IoFailed, format!("no thread can be started: {error}"));
+        return conclude(config, Vec::new(), Some(finding), started);
+    }
+
+    // When the check is left behind, and what is said then. It knows its deadline itself, and has some time to end by it.
+    let mut end = config.deadline.and_then(|deadline| {
+        let what = format!("the check took longer than the {:.1} s it was given", deadline.as_secs_f64());
+        Some((started.checked_add(deadline)?.checked_add(GRACE)?, Finding::new(Code::DeadlinePassed, what)))
+    });
+    let mut interrupted = None;
+    let mut told = started;
+    let reason = loop {
+        let progress_due = told + TELL_EVERY;
+        let wake = end.as_ref().map_or(progress_due, |(at, _)| progress_due.min(*at));
+        match events.recv_timeout(wake.saturating_duration_since(Instant::now())) {
+            Ok(Event::Ended(Ok(()))) => break interrupted,
+            Ok(Event::Ended(Err(panic))) => break Some(panicked(&*panic)),
+            Ok(Event::Signal(signal)) => {
+                cancel.cancel();
+                let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+                say(format_args!("ends: {name} was received"));
+                let finding = Finding::new(Code::Interrupted, format!("{name} ended the check"));
+                let at = Instant::now() + GRACE;
+                end = Some(end.filter(|(before, _)| *before < at).unwrap_or((at, finding.clone())));
+                interrupted = Some(finding);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let now = Instant::now();
+                match &end {
+                    Some((at, finding)) if now >= *at => break Some(finding.clone()),
+                    _ if now >= progress_due => {
+                        progress.tell(now - told);
+                        told = now;
+                    }
+                    _ => {}
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                break Some(Finding::new(Code::Panicked, "the check ended without a word"));
+            }
+        }
+    };
+    let reports = lock(&reports).clone();
+    conclude(config, reports, reason, started)
+}
+
+/// The outcome, with a report on each model that has none: it was not verified, because of `reason`.
+fn conclude(
+    config: &Config,
+    mut reports: Vec<Arc<Report>>,
+    reason: Option<Finding>,
+    started: Instant,
+) -> Outcome {
+    for path in config.models.iter().skip(reports.len()) {
+        let finding =
+            reason.clone().unwrap_or_else(|| Finding::new(Code::Panicked, "the model was left unchecked"));
+        reports.push(Arc::new(check::refused(config, path, finding)));
+    }
+    Outcome::new(config.mode, reports, reason, started.elapsed().as_secs_f64())
+}
+
+/// The check itself: every model, one after the other.
+fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<Progress>, reports: &Reports) {
+    let started = Instant::now();
+    let events: Arc<dyn weightseal::Events> = Arc::<Progress>::clone(progress);
+    let run = config.run().cancel(cancel.clone()).events(events);
+    let policy = config.policy();
+    for path in &config.models {
+        let what = "a file that was truncated while it was mapped ended the check";
+        let so_far = lock(reports).clone();
+        let if_truncated =
+            conclude(config, so_far, Some(Finding::new(Code::TruncatedWhileMapped, what)), started);
+        let run = run.clone().map_files(teller.prepare_for_sigbus(&if_truncated));
+        say(format_args!("checking {}", shown(path)));
+        let report = check::check(config, path, &policy, &run);
+        say(report.to_string().trim_end());
+        lock(reports).push(Arc::new(report));
+    }
+}
+
+/// Passes on SIGTERM and SIGINT.
+fn listen(tell: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if tell.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// A panic as a finding.
+fn panicked(panic: &(dyn Any + Send)) -> Finding {
+    Finding::new(Code::Panicked, format!("the check panicked: {}", Shown(words(panic))))
+}
+
+/// A panic's message, where it has one.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(words), _) => words,
+        (_, Some(words)) => words,
+        _ => "without a word",
+    }
+}
+
+fn say_panic(info: &PanicHookInfo<'_>) {
+    let place =
+        info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+    say(format_args!("panicked{place}: {}", Shown(words(info.payload()))));
+}
+
+fn count(models: usize) -> String {
+    if models == 1 { "1 model".to_owned() } else { format!("{models} models") }
+}
+
+/// Locks; what a panic left behind is whole, since reports are only ever added.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

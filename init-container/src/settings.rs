@@ -42,30 +42,105 @@ const fn setting(flag: &'static str, takes: Takes, value: &'static str, help: &'
 
 /// All of them.
 const SETTINGS: &[Setting] = &[
-    setting("model", Takes::Lines, "PATH", "A model to check: a folder, a single file, or a snapshot in the Hub's cache"),
-    setting("signature", Takes::Lines, "FILE", "A signature of the one model [default: MODEL/model.sig, or FILE.sig beside a single file]"),
+    setting(
+        "model",
+        Takes::Lines,
+        "PATH",
+        "A model to check: a folder, a single file, or a snapshot in the Hub's cache",
+    ),
+    setting(
+        "signature",
+        Takes::Lines,
+        "FILE",
+        "A signature of the one model [default: MODEL/model.sig, or FILE.sig beside a single file]",
+    ),
     setting("public-key", Takes::Paths, "FILE", "Accept signatures by the keys in this PEM file"),
     setting("public-key-pem", Takes::Pem, "", ""),
-    setting("certificate-chain", Takes::Paths, "FILE", "Accept certificates that lead to one in this PEM file"),
+    setting(
+        "certificate-chain",
+        Takes::Paths,
+        "FILE",
+        "Accept certificates that lead to one in this PEM file",
+    ),
     setting("certificate-chain-pem", Takes::Pem, "", ""),
-    setting("certificate-identity", Takes::One, "NAME", "Demand that the signing certificate is this one's: an alternative name or the subject, whole"),
-    setting("expect-digest", Takes::Lines, "DIGEST", "Demand this signed root digest of the one model, or another that is demanded"),
+    setting(
+        "certificate-identity",
+        Takes::One,
+        "NAME",
+        "Demand that the signing certificate is this one's: an alternative name or the subject, whole",
+    ),
+    setting(
+        "expect-digest",
+        Takes::Lines,
+        "DIGEST",
+        "Demand this signed root digest of the one model, or another that is demanded",
+    ),
     setting("model-id", Takes::One, "ID", "What reports call the one model"),
     setting("name", Takes::One, "NAME", "Demand that the signer called the one model so"),
     setting("version", Takes::One, "VERSION", "Demand that the signer gave the one model this version"),
-    setting("require", Takes::One, "N", "Demand signatures by so many different signers, and tolerate others that are not accepted"),
-    setting("ignore-paths", Takes::Lines, "PATH", "Leave out a path with all below it, relative to the model or absolute"),
+    setting(
+        "require",
+        Takes::One,
+        "N",
+        "Demand signatures by so many different signers, and tolerate others that are not accepted",
+    ),
+    setting(
+        "ignore-paths",
+        Takes::Lines,
+        "PATH",
+        "Leave out a path with all below it, relative to the model or absolute",
+    ),
     setting("ignore-unsigned-files", Takes::Switch, "", "Tolerate files that are not signed"),
-    setting("allow-symlinks", Takes::Switch, "", "Follow links inside the model, if it was signed with links"),
-    setting("no-ignore-git-paths", Takes::Switch, "", "Check .git, .gitignore, .gitattributes and .github as well"),
+    setting(
+        "allow-symlinks",
+        Takes::Switch,
+        "",
+        "Follow links inside the model, if it was signed with links",
+    ),
+    setting(
+        "no-ignore-git-paths",
+        Takes::Switch,
+        "",
+        "Check .git, .gitignore, .gitattributes and .github as well",
+    ),
     setting("revoked-key", Takes::Lines, "FINGERPRINT", "Refuse this key: hex SHA-256 of its SPKI in DER"),
-    setting("revoked-certificate", Takes::Lines, "SERIAL", "Refuse this certificate: its serial number in hex, or hex SHA-256 of its DER"),
+    setting(
+        "revoked-certificate",
+        Takes::Lines,
+        "SERIAL",
+        "Refuse this certificate: its serial number in hex, or hex SHA-256 of its DER",
+    ),
     setting("revoked-digest", Takes::Lines, "DIGEST", "Refuse models with this root digest"),
-    setting("mode", Takes::One, "MODE", "enforce, or warn: let pass what is not verified, and say so [default: enforce]"),
-    setting("deadline", Takes::One, "DURATION", "End after this long as not verified, for example 90s or 1h30m; or none [default: 30m]"),
-    setting("threads", Takes::One, "N", "Hash with so many threads, 1 to 256 [default: as many as the container may use]"),
-    setting("memory", Takes::One, "SIZE", "Map or buffer at most so much of the model at once, for example 64Mi [default: 64Mi]"),
-    setting("termination-log", Takes::One, "FILE", "Where the termination message goes, or none [default: /dev/termination-log where it exists]"),
+    setting(
+        "mode",
+        Takes::One,
+        "MODE",
+        "enforce, or warn: let pass what is not verified, and say so [default: enforce]",
+    ),
+    setting(
+        "deadline",
+        Takes::One,
+        "DURATION",
+        "End after this long as not verified, for example 90s or 1h30m; or none [default: 30m]",
+    ),
+    setting(
+        "threads",
+        Takes::One,
+        "N",
+        "Hash with so many threads, 1 to 256 [default: as many as the container may use]",
+    ),
+    setting(
+        "memory",
+        Takes::One,
+        "SIZE",
+        "Map or buffer at most so much of the model at once, for example 64Mi [default: 64Mi]",
+    ),
+    setting(
+        "termination-log",
+        Takes::One,
+        "FILE",
+        "Where the termination message goes, or none [default: /dev/termination-log where it exists]",
+    ),
 ];
 
 impl Setting {
@@ -80,7 +155,11 @@ impl Setting {
             Takes::One => ArgAction::Set,
             Takes::Lines | Takes::Paths => ArgAction::Append,
         };
-        let arg = Arg::new(self.flag).long(self.flag).action(action).help(format!("{} [{}]", self.help, self.variable()));
+        let arg = Arg::new(self.flag).long(self.flag).action(action).help(format!(
+            "{} [{}]",
+            self.help,
+            self.variable()
+        ));
         Some(match self.takes {
             Takes::Switch => arg,
             _ => arg.value_name(self.value).value_parser(value_parser!(OsString)),
@@ -154,10 +233,13 @@ impl Given {
             }
         })?;
         let mut given = BTreeMap::new();
-        for (name, text) in variables.iter().filter(|(name, _)| name.as_bytes().starts_with(PREFIX.as_bytes())) {
+        for (name, text) in
+            variables.iter().filter(|(name, _)| name.as_bytes().starts_with(PREFIX.as_bytes()))
+        {
             let setting = SETTINGS.iter().find(|setting| *name == *setting.variable()).ok_or_else(|| {
-                bad(format!("the variable {} is unknown", Shown(&name.to_string_lossy())))
-                    .with_help("see --help; of a Service of this name: set enableServiceLinks to false in the pod")
+                bad(format!("the variable {} is unknown", Shown(&name.to_string_lossy()))).with_help(
+                    "see --help; of a Service of this name: set enableServiceLinks to false in the pod",
+                )
             })?;
             given.insert(setting.flag, Value { by: setting.variable(), values: setting.split(text) });
         }
@@ -172,7 +254,9 @@ impl Given {
             }
         }
         if let Some(value) = given.values().find(|value| value.values.iter().any(|value| value.is_empty())) {
-            return Err(bad(format!("{} has an empty value", value.by)).with_help("give it a value, or leave it out").into());
+            return Err(bad(format!("{} has an empty value", value.by))
+                .with_help("give it a value, or leave it out")
+                .into());
         }
         Ok(Given(given))
     }
@@ -221,13 +305,26 @@ impl Given {
     }
 
     /// The one value, read by `parse`; `wanted` says what that can read.
-    pub(crate) fn parsed<T>(&self, flag: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
+    pub(crate) fn parsed<T>(
+        &self,
+        flag: &str,
+        wanted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
         Ok(self.all_parsed(flag, wanted, parse)?.into_iter().next())
     }
 
     /// Every value, read by `parse`.
-    pub(crate) fn all_parsed<T>(&self, flag: &str, wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
-        self.texts(flag)?.iter().map(|text| parse(text).ok_or_else(|| self.wrong(flag, text, wanted))).collect()
+    pub(crate) fn all_parsed<T>(
+        &self,
+        flag: &str,
+        wanted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        self.texts(flag)?
+            .iter()
+            .map(|text| parse(text).ok_or_else(|| self.wrong(flag, text, wanted)))
+            .collect()
     }
 
     fn wrong(&self, flag: &str, text: &str, wanted: &str) -> Error {
@@ -236,7 +333,11 @@ impl Given {
 }
 
 /// The value of one setting where the others may be wrong, so that even a misuse is told where it was asked to be.
-pub(crate) fn look_for(flag: &str, args: &[OsString], variables: &[(OsString, OsString)]) -> Option<OsString> {
+pub(crate) fn look_for(
+    flag: &str,
+    args: &[OsString],
+    variables: &[(OsString, OsString)],
+) -> Option<OsString> {
     let setting = SETTINGS.iter().find(|setting| setting.flag == flag)?;
     let (flag, assigned) = (format!("--{flag}"), format!("--{flag}="));
     let mut args = args.iter();
@@ -261,91 +362,4 @@ pub(crate) fn bad(what: String) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Given, Refused> {
-        let args: Vec<OsString> = std::iter::once(&"weightseal-init").chain(args).map(OsString::from).collect();
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-        Given::read(&args, &variables)
-    }
-
-    fn misuse(args: &[&str], variables: &[(&str, &str)]) -> String {
-        match read(args, variables) {
-            Err(Refused::Misuse(error)) => error.to_string(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn flags_win_over_variables_and_lists_are_taken_apart() {
-        let given = read(
-            &["--model", "/a", "--model=/b", "--allow-symlinks", "--name", "flag"],
-            &[
-                ("WEIGHTSEAL_MODEL", "/c"),
-                ("WEIGHTSEAL_NAME", "variable"),
-                ("WEIGHTSEAL_VERSION", "1.2\n"),
-                ("WEIGHTSEAL_PUBLIC_KEY", "/k1:/k2"),
-                ("WEIGHTSEAL_SIGNATURE", "/s:1\n/s 2\n"),
-                ("WEIGHTSEAL_IGNORE_UNSIGNED_FILES", "false"),
-                ("OTHER", ""),
-                ("WEIGHTSEAL", "not one of these"),
-            ],
-        )
-        .unwrap();
-        assert_eq!(given.paths("model"), [PathBuf::from("/a"), PathBuf::from("/b")]);
-        assert_eq!((given.by("model"), given.by("version")), (Some("--model"), Some("WEIGHTSEAL_VERSION")));
-        assert_eq!((given.text("name").unwrap(), given.text("version").unwrap()), (Some("flag".into()), Some("1.2".into())));
-        assert_eq!(given.paths("public-key"), [PathBuf::from("/k1"), PathBuf::from("/k2")]);
-        assert_eq!(given.paths("signature"), [PathBuf::from("/s:1"), PathBuf::from("/s 2")]);
-        assert!(given.switch("allow-symlinks").unwrap() && !given.switch("ignore-unsigned-files").unwrap());
-        assert!(!given.switch("no-ignore-git-paths").unwrap() && !given.has("mode"));
-    }
-
-    #[test]
-    fn what_cannot_be_right_is_misuse_and_names_itself() {
-        for (args, variables, part) in [
-            (&["--modle", "/a"][..], &[][..], "--modle"),
-            (&["/a"], &[], "/a"),
-            (&["--name"], &[], "--name"),
-            (&["--name", "a", "--name", "b"], &[], "--name"),
-            (&["--model", ""], &[], "--model has an empty value"),
-            (&["--allow-symlinks=true"], &[], "--allow-symlinks"),
-            (&["--public-key-pem", "x"], &[], "--public-key-pem"),
-            (&[], &[("WEIGHTSEAL_MODLE", "/a")], "the variable WEIGHTSEAL_MODLE is unknown"),
-            (&[], &[("WEIGHTSEAL_A\u{202e}\n", "/a")], "WEIGHTSEAL_A\\u{202e}\\n"),
-            (&[], &[("WEIGHTSEAL_", "/a")], "WEIGHTSEAL_ is unknown"),
-            (&[], &[("WEIGHTSEAL_MODEL", "")], "WEIGHTSEAL_MODEL has an empty value"),
-            (&[], &[("WEIGHTSEAL_MODEL", "/a\n\n/b")], "WEIGHTSEAL_MODEL has an empty value"),
-            (&[], &[("WEIGHTSEAL_PUBLIC_KEY", "/a:")], "WEIGHTSEAL_PUBLIC_KEY has an empty value"),
-        ] {
-            let what = misuse(args, variables);
-            assert!(what.contains(part) && !what.contains(['\n', '\u{202e}']), "{what:?} lacks {part:?}");
-        }
-        let given = read(&[], &[("WEIGHTSEAL_ALLOW_SYMLINKS", "yes")]).unwrap();
-        assert_eq!(given.switch("allow-symlinks").unwrap_err().to_string(), "WEIGHTSEAL_ALLOW_SYMLINKS is \"yes\", not true or false");
-    }
-
-    #[test]
-    fn the_termination_log_is_found_beside_wrong_settings() {
-        let look = |args: &[&str], variable: Option<&str>| {
-            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-            let variables: Vec<_> =
-                variable.map(|value| ("WEIGHTSEAL_TERMINATION_LOG".into(), value.into())).into_iter().collect();
-            look_for("termination-log", &args, &variables)
-        };
-        assert_eq!(look(&["x", "--nonsense", "--termination-log", "/t"], Some("/v")), Some("/t".into()));
-        assert_eq!(look(&["x", "--termination-log=/t"], None), Some("/t".into()));
-        assert_eq!(look(&["x", "--termination-log"], Some("/v\n")), Some("/v".into()));
-        assert_eq!(look(&["x"], None), None);
-    }
-
-    #[test]
-    fn the_page_of_the_init_container_names_every_flag_and_variable() {
-        let page = include_str!("../../docs/init-container.md");
-        for setting in SETTINGS {
-            let by_flag = setting.takes == Takes::Pem || page.contains(&format!("`--{}", setting.flag));
-            assert!(by_flag && page.contains(&format!("`{}`", setting.variable())), "{} is missing", setting.flag);
-        }
-    }
-}
+mod tests;

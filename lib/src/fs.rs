@@ -83,10 +83,7 @@ pub fn check_writable(path: &Path, replace: Replace) -> Result<(), Error> {
             .with_help("choose another name"));
         }
         Ok(_) => match replace {
-            Replace::Nothing => {
-                return Err(Error::new(Code::OutputExists, format!("{} exists already", Shown(&shown)))
-                    .with_help("choose another name, or remove it"));
-            }
+            Replace::Nothing => return Err(exists(path)),
             Replace::Signature => {
                 if Bundle::read(path).is_err() {
                     return Err(Error::new(
@@ -116,24 +113,37 @@ pub fn write_whole(path: &Path, bytes: &[u8], replace: Replace, mode: u32) -> Re
     let mut beside = Beside::create(path, mode).map_err(failed)?;
     beside.file.write_all(bytes).map_err(failed)?;
     beside.file.sync_all().map_err(failed)?;
-    if replace == Replace::Nothing {
-        // A link refuses to replace what somebody put there meanwhile; a rename would not.
-        std::fs::hard_link(&beside.path, path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::new(
-                Code::OutputExists,
-                format!("{} exists already", Shown(&path.display().to_string())),
-            ),
-            _ => failed(error),
-        })?;
-    } else {
-        std::fs::rename(&beside.path, path).map_err(failed)?;
-        beside.keep();
-    }
+    let renamed = match replace {
+        Replace::Nothing => rename_new(&beside.path, path),
+        Replace::Signature | Replace::Anything => std::fs::rename(&beside.path, path),
+    };
+    renamed.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(path),
+        _ => failed(error),
+    })?;
+    beside.keep();
     // The name has to survive a crash as well; file systems that cannot sync a folder do not lose it either way.
     if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// Renames, refusing to replace what somebody put there meanwhile; file systems that cannot do so in one step link and unlink.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        done => Ok(done?),
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::new(Code::OutputExists, format!("{} exists already", Shown(&path.display().to_string())))
+        .with_help("choose another name, or remove it")
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -75,4 +75,4 @@ pub use shown::{Shown, json, write_json};
 pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::sigbus;
-pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier};
+pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};

@@ -293,7 +293,7 @@ pub struct Counts {
     pub verified: u64,
     /// Files on disk that are hidden from the check by ignore paths, git defaults or as signatures.
     pub ignored: u64,
-    /// Files on disk that are not signed and were tolerated on request.
+    /// Files on disk that are not signed and were tolerated: on request, or since they are empty and shards cannot name them.
     pub unsigned: u64,
     /// Links that were followed.
     pub links: u64,

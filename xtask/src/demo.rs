@@ -12,7 +12,7 @@ use std::time::Instant;
 use testkit::{target_dir, workspace};
 
 use crate::Done;
-use crate::test::cargo;
+use crate::test::{announce, cargo};
 use promise::{Program, Rejection};
 use tamper::Target;
 
@@ -109,7 +109,7 @@ fn signed_and_refused(place: &Path, model: &Path) -> Done<usize> {
 fn build() -> Done {
     let mut cargo = cargo();
     cargo.args(["build", "--release", "-p", "weightseal-cli", "-p", "weightseal-init"]);
-    println!("$ {}", testkit::run::command_line(&cargo));
+    announce(&cargo);
     let status = cargo.arg("--target-dir").arg(target_dir()).current_dir(workspace()).status()?;
     if status.success() { Ok(()) } else { Err(format!("the build ended with {status}").into()) }
 }

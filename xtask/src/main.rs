@@ -1,7 +1,7 @@
 //! The tasks of this workspace: `cargo xtask demo [DIR]` and `cargo xtask test`.
 //!
-//! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 it was
-//! asked for something that is not there.
+//! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 there is
+//! no such task.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a task is for")]

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &[OsString]) -> Done {
         cargo.arg("--workspace");
     }
     cargo.args(args).current_dir(workspace());
-    println!("$ {}", run::command_line(&cargo));
+    announce(&cargo);
     let status = cargo.status()?;
     if status.success() { Ok(()) } else { Err(format!("the tests ended with {status}").into()) }
 }
@@ -30,6 +30,11 @@ pub(crate) fn run(args: &[OsString]) -> Done {
 /// The cargo that runs this task.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Shows a command of [`cargo`] as it would be typed, without the path of the toolchain.
+pub(crate) fn announce(cargo: &Command) {
+    println!("$ {}", run::command_line(Command::new("cargo").args(cargo.get_args())));
 }
 
 fn peers() -> Done {

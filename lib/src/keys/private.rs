@@ -85,6 +85,11 @@ impl Passphrase {
         }
         Ok(Passphrase(text))
     }
+
+    /// Whether it has no letter, so that it would protect nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Debug for Passphrase {

@@ -371,7 +371,7 @@ fn demand(code: Code, what: &str, wanted: Option<&String>, actual: Option<&Strin
 }
 
 fn root_digest(text: &str) -> Result<Digest, Error> {
-    let digest: Digest = text.parse()?;
+    let digest: Digest = text.to_ascii_lowercase().parse()?;
     if digest.algorithm() == Algorithm::Sha256 {
         Ok(digest)
     } else {

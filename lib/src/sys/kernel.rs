@@ -8,17 +8,21 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-/// Pushes the file's dirty pages out to its device and waits for them; whether that was done.
+/// Pushes the file's dirty pages out to its device and waits for them; whether later writes through mappings will show.
 ///
 /// Not for durability: a page that is written back is write-protected again, so that the next write through a mapping that
-/// somebody holds changes the file's times, and shows. No error matters here beyond the answer: a file system that
-/// refuses it (read-only, without a page cache) has no such pages, or none that this call could reach.
+/// somebody holds changes the file's times. That is so where the answer is yes. It is no where the kernel refuses the call,
+/// and on file systems in memory (tmpfs, ramfs), where the call succeeds, writes nothing back and protects nothing: there
+/// content can change under equal times. A layer over such a file system (overlayfs) cannot be told from others.
 #[cfg(target_os = "linux")]
 pub(crate) fn write_out(file: &File) -> bool {
     use std::os::fd::AsRawFd;
 
     const ALL: libc::c_uint =
         libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    if rustix::fs::fstatfs(file).map_or(true, |stat| MEMORY_FILE_SYSTEMS.contains(&(stat.f_type as u32))) {
+        return false;
+    }
     loop {
         // SAFETY: The call takes an open descriptor, which `file` keeps open, and numbers; it touches no memory of ours. A
         // length of 0 means up to the end of the file.
@@ -40,7 +44,15 @@ pub(crate) fn write_out(file: &File) -> bool {
     file.sync_data().is_ok()
 }
 
-/// File systems whose files lie on another machine or with another process, by the magic numbers of `statfs(2)`: there a
+/// File systems whose pages have no device to go to, by the magic numbers of `statfs(2)`.
+#[cfg(target_os = "linux")]
+const MEMORY_FILE_SYSTEMS: [u32; 3] = [
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x9584_58f6, // hugetlbfs
+];
+
+/// File systems whose files lie on another machine or with another process, by the same numbers: there a
 /// mapped page may take long, fail, or vanish by somebody else's hand.
 #[cfg(target_os = "linux")]
 const NETWORK_FILE_SYSTEMS: [u32; 20] = [
@@ -172,7 +184,10 @@ mod tests {
     use std::{
         fs,
         io::Read,
-        os::{fd::AsFd, unix::fs::symlink},
+        os::{
+            fd::AsFd,
+            unix::fs::{MetadataExt, symlink},
+        },
     };
 
     use super::*;
@@ -309,11 +324,43 @@ mod tests {
         assert_eq!(FileType::from_raw_mode(rustix::fs::fstat(&link).unwrap().st_mode), FileType::Symlink);
     }
 
+    /// Writes through a mapping, stamps, writes again: what the call answers, and whether the second write shows.
+    #[cfg(target_os = "linux")]
+    fn mapped_write_shows(folder: &std::path::Path, push: bool) -> (bool, bool) {
+        let file = tempfile::tempfile_in(folder).unwrap();
+        file.set_len(8192).unwrap();
+        // SAFETY: Nobody else has the file, and only this map writes to it.
+        let mut map = unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap();
+        // Longer than any clock tick that stamps files.
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(50));
+        let stamp =
+            || file.metadata().map(|metadata| (metadata.modified().unwrap(), metadata.ctime_nsec())).unwrap();
+        map[0] = 1;
+        let answer = push && write_out(&file);
+        pause();
+        let before = stamp();
+        map[0] = 2;
+        pause();
+        (answer, stamp() != before)
+    }
+
     #[test]
-    fn pages_are_pushed_out_where_there_are_any() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(100_000).unwrap();
-        assert!(write_out(&file));
+    #[cfg(target_os = "linux")]
+    fn a_mapped_write_after_pages_were_pushed_out_shows_wherever_the_answer_was_yes() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = std::path::Path::new("/dev/shm");
+        for folder in [folder.path(), memory].into_iter().filter(|folder| folder.exists()) {
+            let magic = rustix::fs::statfs(folder).unwrap().f_type as u32;
+            let (answer, shows) = mapped_write_shows(folder, true);
+            assert_eq!(answer, shows, "{}: {magic:x}", folder.display());
+            assert_eq!(answer, !MEMORY_FILE_SYSTEMS.contains(&magic), "{}: {magic:x}", folder.display());
+            // The call is what makes it show.
+            assert!(!mapped_write_shows(folder, false).1, "{}: {magic:x}", folder.display());
+        }
+    }
+
+    #[test]
+    fn a_pipe_has_no_pages_to_push_out() {
         let (read, _write) = io::pipe().unwrap();
         assert!(!write_out(&File::from(OwnedFd::from(read))));
     }

@@ -54,6 +54,28 @@ impl CertificateVerifier {
     }
 }
 
+/// Whom the certificates of a bundle name, leaf first; none for other signing methods. Claims: nothing of it is checked.
+///
+/// # Errors
+/// `certificate-malformed`.
+pub fn unverified_identities(bundle: &Bundle) -> Result<Vec<Identity>, Error> {
+    let Material::Certificates(chain) = &bundle.material else { return Ok(Vec::new()) };
+    chain
+        .iter()
+        .map(|der| {
+            let claims =
+                x509::claims(der).map_err(|problem| Error::new(code(&problem), problem.to_string()))?;
+            Ok(Identity::Certificate {
+                subject: claims.subject,
+                names: claims.sans,
+                issuer: claims.issuer,
+                serial: claims.serial_hex,
+                fingerprint: claims.sha256_hex,
+            })
+        })
+        .collect()
+}
+
 impl Verifier for CertificateVerifier {
     fn verify(&self, bundle: &Bundle, run: &Run) -> Result<Proof, NotProven> {
         let Material::Certificates(chain) = &bundle.material else {

@@ -11,7 +11,7 @@ mod certificate;
 mod key;
 pub(crate) mod x509;
 
-pub use certificate::CertificateVerifier;
+pub use certificate::{CertificateVerifier, unverified_identities};
 pub use key::KeyVerifier;
 
 /// Verifies the bundles of one signing method against what the caller trusts.

@@ -91,6 +91,31 @@ pub(crate) fn public_key_der(der: &[u8]) -> Result<Vec<u8>, Problem> {
     Ok(Certificate::parse(der, "the certificate")?.spki_der().to_vec())
 }
 
+/// What a certificate says of itself, with nothing of it checked: subject, alternative names, issuer, serial number and
+/// SHA-256, each as in a [`Leaf`].
+///
+/// # Errors
+/// [`Problem::Malformed`] if it is no certificate.
+pub(crate) fn claims(der: &[u8]) -> Result<Claims, Problem> {
+    let certificate = Certificate::parse(der, "the certificate")?;
+    Ok(Claims {
+        subject: certificate.subject().to_owned(),
+        sans: text::sans(certificate.alternative_names()?),
+        issuer: certificate.issuer().to_owned(),
+        serial_hex: certificate.serial_hex(),
+        sha256_hex: text::hex(&Sha256::digest(der)),
+    })
+}
+
+/// What a certificate says of itself.
+pub(crate) struct Claims {
+    pub(crate) subject: String,
+    pub(crate) sans: Vec<String>,
+    pub(crate) issuer: String,
+    pub(crate) serial_hex: String,
+    pub(crate) sha256_hex: String,
+}
+
 /// The certificates in a PEM text, each as an anchor.
 ///
 /// # Errors

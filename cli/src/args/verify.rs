@@ -1,0 +1,293 @@
+//! `verify`: its flags, and the checked configuration that comes of them.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum, ValueHint};
+use weightseal::{Code, Error, Mode, Policy};
+
+use super::{
+    Method, ModelArgs, ModelConfig, RunArgs, RunConfig, Words,
+    method::{Given, feature_missing, infer},
+    model::{CONTENT, LIMITS},
+    values::{self, default_signature},
+};
+
+pub(super) const EXAMPLES: &str = "Examples:\n  \
+    weightseal verify models/llama --public-key release.pub --name acme/llama-3 --version 1.2\n  \
+    weightseal verify models/llama --public-key release.pub --format json --report report.json\n  \
+    weightseal verify certificate model.gguf --certificate-chain root.pem --certificate-identity release@acme.example";
+
+const KEY: &str = "Signing method key";
+const CERTIFICATE: &str = "Signing method certificate";
+const SIGSTORE: &str = "Signing method sigstore (not in this build)";
+const POLICY: &str = "Which model, and what is revoked";
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    words: Words,
+
+    /// The signature; may be given several times, and then every one of them has to be accepted, unless --require says
+    /// how many [default: MODEL/model.sig, or FILE.sig beside a single file]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    signature: Vec<PathBuf>,
+
+    /// Demand signatures by this many different signers; the others need not be accepted then
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    require: Option<u16>,
+
+    /// Whether what is not verified fails, or passes with exit code 0 and a report that says so
+    #[arg(long, value_enum, default_value_t = ModeArg::Enforce)]
+    mode: ModeArg,
+
+    /// Write the report as JSON to this file as well; a regular file is replaced, and one of an earlier run is removed
+    /// at the start
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    report: Option<PathBuf>,
+
+    /// The signer's public key, in PEM; may be given several times, and any may match
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = KEY)]
+    public_key: Vec<PathBuf>,
+
+    /// Certificates that are trusted (roots, intermediates, or the leaf), in PEM; may be given several times. The
+    /// system's store never is
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = CERTIFICATE)]
+    certificate_chain: Vec<PathBuf>,
+
+    /// Demand this signer: a whole alternative name (mail address, URI, host), or the whole subject
+    #[arg(long, value_name = "NAME", help_heading = CERTIFICATE)]
+    certificate_identity: Option<String>,
+
+    /// Check validity at this time instead of now: 2026-01-31T12:00:00Z, 2026-01-31, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = values::time, allow_negative_numbers = true, help_heading = CERTIFICATE)]
+    at: Option<i64>,
+
+    /// Log the SHA-256 of each given certificate
+    #[arg(long, overrides_with = "log_fingerprints", help_heading = CERTIFICATE)]
+    log_fingerprints: bool,
+
+    /// Demand this signed root digest, as sign and digest print it; may be given several times, and any may match
+    #[arg(long, value_name = "DIGEST", value_parser = values::root_digest, help_heading = POLICY)]
+    expect_digest: Vec<String>,
+
+    /// Demand that the signer called the model so
+    #[arg(long, value_name = "NAME", help_heading = POLICY)]
+    name: Option<String>,
+
+    /// Demand that the signer gave it this version
+    #[arg(long = "version", value_name = "VERSION", help_heading = POLICY)]
+    release: Option<String>,
+
+    /// The id of the model, for the report
+    #[arg(long, value_name = "ID", help_heading = POLICY)]
+    model_id: Option<String>,
+
+    /// Refuse this key: the SHA-256 by which reports call it; may be given several times
+    #[arg(long, value_name = "SHA256", value_parser = values::fingerprint, help_heading = POLICY)]
+    revoked_key: Vec<String>,
+
+    /// Refuse this certificate, leaf or authority: its serial number or SHA-256, in hex; may be given several times
+    #[arg(long, value_name = "HEX", value_parser = values::certificate, help_heading = POLICY)]
+    revoked_certificate: Vec<String>,
+
+    /// Refuse the model with this root digest; may be given several times
+    #[arg(long, value_name = "DIGEST", value_parser = values::root_digest, help_heading = POLICY)]
+    revoked_digest: Vec<String>,
+
+    #[command(flatten)]
+    content: ModelArgs,
+
+    /// Tolerate files that are not signed; they are counted in the report
+    #[arg(long, overrides_with_all = ["ignore_unsigned_files", "no_ignore_unsigned_files"], help_heading = CONTENT)]
+    ignore_unsigned_files: bool,
+
+    /// Refuse them; so it is unless told otherwise
+    #[arg(long, overrides_with_all = ["no_ignore_unsigned_files", "ignore_unsigned_files"], help_heading = CONTENT)]
+    no_ignore_unsigned_files: bool,
+
+    #[command(flatten, next_help_heading = LIMITS)]
+    run: RunArgs,
+
+    /// The signer's identity, such as a mail address
+    #[arg(long, value_name = "IDENTITY", help_heading = SIGSTORE)]
+    identity: Option<String>,
+
+    /// Who vouches for the identity, such as https://accounts.example.com
+    #[arg(long, value_name = "URL", help_heading = SIGSTORE)]
+    identity_provider: Option<String>,
+
+    /// Use Sigstore's staging instance
+    #[arg(long, overrides_with = "use_staging", help_heading = SIGSTORE)]
+    use_staging: bool,
+
+    /// Use the Sigstore instance that this file describes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    trust_config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeArg {
+    /// It fails
+    Enforce,
+    /// It passes
+    Warn,
+}
+
+/// What is to be verified against what.
+#[derive(Debug)]
+pub(crate) struct VerifyConfig {
+    pub(crate) model: ModelConfig,
+    pub(crate) unsigned: bool,
+    pub(crate) trust: Trust,
+    pub(crate) demands: Demands,
+    pub(crate) run: RunConfig,
+}
+
+/// What a signature may be trusted by.
+#[derive(Debug)]
+pub(crate) enum Trust {
+    Keys(Vec<PathBuf>),
+    Certificates { chain: Vec<PathBuf>, identity: Option<String>, at: Option<i64>, log_fingerprints: bool },
+}
+
+/// Everything that is said about a verification apart from content, trust and limits.
+#[derive(Debug)]
+pub(crate) struct Demands {
+    /// The signatures that were named; none for the usual place.
+    pub(crate) signatures: Vec<PathBuf>,
+    pub(crate) usual: PathBuf,
+    pub(crate) model_id: Option<String>,
+    /// The policy, but for who is trusted.
+    pub(crate) policy: Policy,
+}
+
+impl VerifyArgs {
+    /// The model, as far as one was given.
+    ///
+    /// # Errors
+    /// `bad-argument`.
+    pub(crate) fn model(&self) -> Result<PathBuf, Error> {
+        Ok(self.words.resolve()?.1)
+    }
+
+    pub(crate) fn report(&self) -> Option<&Path> {
+        self.report.as_deref()
+    }
+
+    /// Every file that is read besides the model.
+    pub(crate) fn inputs(&self) -> Vec<PathBuf> {
+        let usual = self.model().ok().map(|model| default_signature(&model));
+        let given = [&self.signature, &self.public_key, &self.certificate_chain];
+        given.into_iter().flatten().cloned().chain(usual).collect()
+    }
+
+    pub(crate) fn model_id(&self) -> Option<&str> {
+        self.model_id.as_deref()
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match self.mode {
+            ModeArg::Enforce => Mode::Enforce,
+            ModeArg::Warn => Mode::Warn,
+        }
+    }
+
+    /// The configuration that these arguments come to.
+    ///
+    /// # Errors
+    /// `bad-argument`, `arguments-conflict`, `feature-missing`, `trust-missing`.
+    pub(crate) fn check(self) -> Result<VerifyConfig, Error> {
+        let (named, model) = self.words.resolve()?;
+        let method = infer(named, &self.given())?;
+        let policy = self.policy()?;
+        let trust = match method {
+            Method::Sigstore => {
+                return Err(feature_missing(method, "sigstore")
+                    .with_help("give what to trust: --public-key FILE, or --certificate-chain FILE"));
+            }
+            Method::Pkcs11Key | Method::Pkcs11Certificate => {
+                return Err(feature_missing(method, "pkcs11")
+                    .with_help("verify without the device: --public-key FILE, or --certificate-chain FILE"));
+            }
+            Method::Key if self.public_key.is_empty() => {
+                return Err(trust_missing("no public key")
+                    .with_help("give the signer's public key: --public-key FILE"));
+            }
+            Method::Key => Trust::Keys(self.public_key),
+            Method::Certificate if self.certificate_chain.is_empty() => {
+                return Err(trust_missing("no certificate").with_help(
+                    "give the root certificate of the signer's authority: --certificate-chain FILE; the system's store \
+                     of web roots is never used",
+                ));
+            }
+            Method::Certificate => Trust::Certificates {
+                chain: self.certificate_chain,
+                identity: self.certificate_identity,
+                at: self.at,
+                log_fingerprints: self.log_fingerprints,
+            },
+        };
+        let demands = Demands {
+            signatures: self.signature,
+            usual: default_signature(&model),
+            model_id: self.model_id,
+            policy,
+        };
+        Ok(VerifyConfig {
+            model: self.content.of(model),
+            unsigned: self.ignore_unsigned_files,
+            trust,
+            demands,
+            run: self.run,
+        })
+    }
+
+    fn policy(&self) -> Result<Policy, Error> {
+        let mut policy = Policy::new().mode(self.mode());
+        if let Some(signers) = self.require {
+            policy = policy.require(usize::from(signers));
+        }
+        for digest in &self.expect_digest {
+            policy = policy.digest(digest)?;
+        }
+        if let Some(name) = &self.name {
+            policy = policy.name(name);
+        }
+        if let Some(version) = &self.release {
+            policy = policy.version(version);
+        }
+        policy = self.revoked_key.iter().fold(policy, |policy, key| policy.revoke_key(key));
+        policy =
+            self.revoked_certificate.iter().fold(policy, |policy, serial| policy.revoke_certificate(serial));
+        for digest in &self.revoked_digest {
+            policy = policy.revoke_digest(digest)?;
+        }
+        Ok(policy)
+    }
+
+    /// The flags that say something about the signing method.
+    fn given(&self) -> Vec<Given> {
+        const SIGSTORE: &[Method] = &[Method::Sigstore];
+        const KEY: &[Method] = &[Method::Key];
+        const CERTIFICATE: &[Method] = &[Method::Certificate];
+        const EITHER: &[Method] = &[Method::Certificate, Method::Sigstore];
+        [
+            (!self.public_key.is_empty(), "--public-key", KEY, true),
+            (!self.certificate_chain.is_empty(), "--certificate-chain", CERTIFICATE, true),
+            (self.log_fingerprints, "--log-fingerprints", CERTIFICATE, true),
+            (self.certificate_identity.is_some(), "--certificate-identity", EITHER, false),
+            (self.at.is_some(), "--at", EITHER, false),
+            (self.identity.is_some(), "--identity", SIGSTORE, true),
+            (self.identity_provider.is_some(), "--identity-provider", SIGSTORE, true),
+            (self.use_staging, "--use-staging", SIGSTORE, true),
+            (self.trust_config.is_some(), "--trust-config", SIGSTORE, true),
+        ]
+        .into_iter()
+        .filter_map(|(given, flag, methods, tells)| given.then_some(Given { flag, methods, tells }))
+        .collect()
+    }
+}
+
+fn trust_missing(what: &str) -> Error {
+    Error::new(Code::TrustMissing, format!("{what} was given that the signature could be trusted by"))
+}

@@ -1,0 +1,51 @@
+//! Keys and certificates in files, each error with the file that it is about.
+
+use std::path::{Path, PathBuf};
+
+use weightseal::{Accept, CertificateVerifier, Error, PrivateKey, PublicKey, Shown, read_key};
+
+use crate::passphrase::PassphraseFrom;
+
+/// The same error, saying which file it is about.
+pub(crate) fn in_file(path: &Path, error: Error) -> Error {
+    let what = format!("{}: {error}", Shown(&path.display().to_string()));
+    Error::new(error.code(), what).with_help(error.help().to_owned()).with_source(error)
+}
+
+/// A private key; its passphrase is opened when it is encrypted.
+pub(crate) fn private_key(path: &Path, passphrase: &PassphraseFrom) -> Result<PrivateKey, Error> {
+    let mut asked = false;
+    let key = PrivateKey::from_pem(&read_key(path)?, || {
+        asked = true;
+        passphrase.open()
+    })
+    .map_err(|error| in_file(path, error))?;
+    if !asked && !matches!(passphrase, PassphraseFrom::Asking) {
+        tracing::warn!("the private key is not encrypted; the passphrase was not needed");
+    }
+    Ok(key)
+}
+
+/// The file beside a private key that holds its public key, where there is one.
+pub(crate) fn public_key_beside(private: &Path, key: &PublicKey) -> Option<PathBuf> {
+    let path = private.with_extension("pub");
+    let there = PublicKey::from_pem(&read_key(&path).ok()?).ok()?;
+    (there == *key).then_some(path)
+}
+
+/// Everybody whose public key is in these files.
+pub(crate) fn public_keys(paths: &[PathBuf]) -> Result<Vec<Accept>, Error> {
+    paths.iter().map(|path| Accept::key(read_key(path)?).map_err(|error| in_file(path, error))).collect()
+}
+
+/// The certificates of several files as one PEM text.
+pub(crate) fn certificates(paths: &[PathBuf]) -> Result<Vec<u8>, Error> {
+    let mut all = Vec::new();
+    for path in paths {
+        let pem = read_key(path)?;
+        CertificateVerifier::from_pem(&pem).map_err(|error| in_file(path, error))?;
+        all.extend(pem);
+        all.push(b'\n');
+    }
+    Ok(all)
+}

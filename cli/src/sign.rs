@@ -1,0 +1,214 @@
+//! `weightseal sign`.
+
+use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
+
+use serde::Serialize;
+use tracing::info;
+use weightseal::{
+    Algorithm, Bytes, Cancel, CertificateSigner, Code, Error, Identity, KeySigner, Manifest, Method,
+    PublicKey, Replace, Shown, Signer, check_writable, read_key, unverified_identities,
+};
+
+use crate::{
+    args::{Format, SignArgs, SignConfig, Signing},
+    bar::Progress,
+    files,
+    render::{
+        Console,
+        github::Cell,
+        json::{Hashed, Named, VERSION, path},
+        text::{shell_path, shell_word},
+    },
+    signals,
+};
+
+/// What was signed; the JSON of `sign`.
+#[derive(Serialize)]
+struct Signed {
+    version: u32,
+    model: String,
+    signature: String,
+    signing_method: &'static str,
+    identity: Identity,
+    release: Named,
+    #[serde(flatten)]
+    hashed: Hashed,
+    bytes: u64,
+    seconds: f64,
+    /// The line to verify with.
+    verify: String,
+}
+
+/// Signs a model and says what was signed.
+///
+/// # Errors
+/// Those of the arguments, the key, the model and the output.
+pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
+    let config = args.check()?;
+    let started = Instant::now();
+    let mut model = config.model.open()?.release(config.name.clone(), config.release.clone());
+    model.leave_out_signature(&config.signature);
+    // Before the passphrase is asked for and the model is read.
+    let replace = if config.force { Replace::Anything } else { Replace::Signature };
+    refuse_to_replace_the_model(&config)?;
+    check_writable(&config.signature, replace)?;
+    let (signer, public) = signer(&config)?;
+    expect_sigbus(console)?;
+
+    let progress = Arc::new(Progress::new(console.quiet));
+    let run = config.run.start(cancel, progress.clone());
+    let bundle = model.sign(&config.hashing, &*signer, &run)?;
+    bundle.write(&config.signature, replace)?;
+
+    let statement = bundle.unverified_statement()?;
+    tell_what_the_reference_cannot(statement.manifest(), &public);
+    let identity = match unverified_identities(&bundle)?.into_iter().next() {
+        Some(leaf) => leaf,
+        None => Identity::Key { algorithm: public.algorithm().to_owned(), fingerprint: public.fingerprint() },
+    };
+    let signed = Signed {
+        version: VERSION,
+        model: path(&config.model.path),
+        signature: path(&config.signature),
+        signing_method: bundle.signing_method(),
+        identity,
+        release: statement.release().into(),
+        hashed: statement.manifest().into(),
+        bytes: progress.bytes(),
+        seconds: started.elapsed().as_secs_f64(),
+        verify: verify_line(&config, &public),
+    };
+    console.show(&signed, text)?;
+    console.summarize(|| summary(&signed));
+    Ok(0)
+}
+
+/// `--force` replaces whatever is there, but hardly the weights that are to be signed.
+fn refuse_to_replace_the_model(config: &SignConfig) -> Result<(), Error> {
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    match (place(&config.signature), place(&config.model.path)) {
+        (Some(signature), Some(model)) if signature == model => {
+            Err(Error::new(Code::BadArgument, "the signature would replace the model")
+                .with_help("give another file with --signature"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn signer(config: &SignConfig) -> Result<(Box<dyn Signer>, PublicKey), Error> {
+    let key = files::private_key(&config.private_key, &config.passphrase)?;
+    let public = key.public().clone();
+    let signer: Box<dyn Signer> = match &config.signing {
+        Signing::Key => Box::new(KeySigner::new(key)),
+        Signing::Certificate { certificate, chain } => {
+            let (leaf, chain) = (read_key(certificate)?, files::certificates(chain)?);
+            let signer = CertificateSigner::new(key, &leaf, &chain);
+            Box::new(signer.map_err(|error| files::in_file(certificate, error))?)
+        }
+    };
+    Ok((signer, public))
+}
+
+/// Prepares for a model that is truncated while it is mapped.
+pub(crate) fn expect_sigbus(console: &Console) -> Result<(), Error> {
+    let error = Error::new(Code::TruncatedWhileMapped, Code::TruncatedWhileMapped.meaning());
+    let json = (console.format == Format::Json)
+        .then(|| weightseal::json(&crate::render::json::Failed::from(&error), false) + "\n");
+    signals::expect_sigbus(&error, json)
+}
+
+/// Says it where a signature is one that the reference's command line cannot verify.
+fn tell_what_the_reference_cannot(manifest: &Manifest, public: &PublicKey) {
+    let serialization = manifest.serialization();
+    let mut unknown = Vec::new();
+    if public.algorithm() == "Ed25519" {
+        unknown.push("Ed25519 keys");
+    }
+    if matches!(serialization.method, Method::Shards { .. }) {
+        unknown.push("shards");
+    }
+    match serialization.algorithm {
+        Algorithm::Blake2b => unknown.push("blake2b"),
+        Algorithm::Blake3 => unknown.push("blake3"),
+        _ => {}
+    }
+    if serialization.allow_symlinks {
+        unknown.push("followed links");
+    }
+    if !unknown.is_empty() {
+        info!(
+            "the command line of model_signing cannot verify this signature, for it has {}",
+            unknown.join(" and ")
+        );
+    }
+}
+
+/// The line to type to verify what was signed.
+fn verify_line(config: &SignConfig, public: &PublicKey) -> String {
+    let mut line = String::from("weightseal verify ");
+    line.push_str(&shell_path(&config.model.path));
+    let mut add = |flag: &str, value: &str| {
+        let _ = write!(line, " {flag} {value}");
+    };
+    if !config.usual_place {
+        add("--signature", &shell_path(&config.signature));
+    }
+    match &config.signing {
+        Signing::Key => {
+            let file = files::public_key_beside(&config.private_key, public);
+            add("--public-key", &file.map_or_else(|| "PUBLIC_KEY".to_owned(), |file| shell_path(&file)));
+        }
+        Signing::Certificate { chain, .. } if chain.is_empty() => {
+            add("--certificate-chain", "ROOT_CERTIFICATE")
+        }
+        Signing::Certificate { chain, .. } => {
+            chain.iter().for_each(|file| add("--certificate-chain", &shell_path(file)));
+        }
+    }
+    if let Some(name) = &config.name {
+        add("--name", &shell_word(name));
+    }
+    if let Some(version) = &config.release {
+        add("--version", &shell_word(version));
+    }
+    if config.model.symlinks {
+        line.push_str(" --allow-symlinks");
+    }
+    line
+}
+
+fn text(signed: &Signed) -> String {
+    let hashed = &signed.hashed;
+    let mut out = format!("signed: {}\n", Shown(&signed.model));
+    let _ = writeln!(out, "  signature: {}", Shown(&signed.signature));
+    let _ = writeln!(out, "  digest: {}", hashed.root_digest);
+    let _ = writeln!(out, "  signed by: {}", signed.identity);
+    for (what, value) in [("name", &signed.release.name), ("version", &signed.release.version)] {
+        if let Some(value) = value {
+            let _ = writeln!(out, "  {what}: {}", Shown(value));
+        }
+    }
+    let _ = writeln!(out, "  hashed: {}", amount(hashed, signed.bytes, signed.seconds));
+    let _ = writeln!(out, "verify it with:\n  {}", signed.verify);
+    out
+}
+
+/// `7 files, 394.2 kB in 0.01 s (sha256)`.
+pub(crate) fn amount(hashed: &Hashed, bytes: u64, seconds: f64) -> String {
+    let mut out = if hashed.files == 1 { "1 file".to_owned() } else { format!("{} files", hashed.files) };
+    if let Some(size) = hashed.shard_size {
+        let _ = write!(out, " in {} shards of {}", hashed.resources, Bytes(size));
+    }
+    let _ = write!(out, ", {} in {seconds:.2} s ({})", Bytes(bytes), hashed.hash_algorithm);
+    out
+}
+
+fn summary(signed: &Signed) -> String {
+    format!(
+        "### weightseal sign\n\n| | |\n|---|---|\n| model | {} |\n| signature | {} |\n| digest | {} |\n| signed by | {} |\n\n",
+        Cell(&Shown(&signed.model).to_string()),
+        Cell(&Shown(&signed.signature).to_string()),
+        Cell(&signed.hashed.root_digest),
+        Cell(&signed.identity.to_string()),
+    )
+}

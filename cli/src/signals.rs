@@ -1,0 +1,95 @@
+//! Signals: SIGINT and SIGTERM end the run within half a second, SIGBUS with a message, SIGXFSZ is an error of the write.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM, SIGXFSZ},
+    iterator::Signals,
+};
+use weightseal::{Cancel, Code, Error, abandon_unfinished};
+
+use crate::{bar, passphrase};
+
+/// How long a run that was interrupted has to end by itself, say so, and tidy up.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// The signal that came.
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// Starts listening; the switch is thrown by the first signal, and a second one ends the process at once.
+///
+/// # Errors
+/// `io-failed` when the system does not let this process handle signals.
+pub(crate) fn listen(cancel: &Cancel) -> Result<(), Error> {
+    let failed = |error: io::Error| {
+        Error::new(Code::IoFailed, "this process cannot handle signals").with_source(error)
+    };
+    // Handled, so that the write over the limit fails instead of the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map_err(failed)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let cancel = cancel.clone();
+    let listen = move || {
+        for signal in &mut signals {
+            if RECEIVED.swap(signal, Ordering::SeqCst) != 0 {
+                end(signal);
+            }
+            cancel.cancel();
+            let late = thread::Builder::new().spawn(move || {
+                thread::sleep(GRACE);
+                end(signal);
+            });
+            if late.is_err() {
+                end(signal);
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failed)?;
+    Ok(())
+}
+
+/// The exit code of a run that ended with this error code or finding: 128 and the signal where one interrupted it.
+pub(crate) fn exit_code(code: Code) -> u8 {
+    match RECEIVED.load(Ordering::SeqCst) {
+        signal if signal > 0 && code == Code::Interrupted => 128 | u8::try_from(signal).unwrap_or(0),
+        _ => code.class().exit(),
+    }
+}
+
+/// Ends the process whatever its other threads are at: they may hang in a read that does not come back.
+fn end(signal: i32) -> ! {
+    passphrase::restore_terminal();
+    bar::clear_now();
+    abandon_unfinished();
+    process::exit(128 | signal);
+}
+
+/// Turns SIGBUS, which a file truncated while it is mapped raises, into exit code 3, with these words on standard error
+/// and, where there are any, on standard output.
+///
+/// # Errors
+/// `io-failed` when there are no more descriptors.
+pub(crate) fn expect_sigbus(error: &Error, stdout: Option<String>) -> Result<(), Error> {
+    let mut said = Vec::new();
+    if io::stderr().is_terminal() {
+        // The bar may be on the screen.
+        said.extend(b"\r\x1b[K");
+    }
+    writeln!(said, "error: {error}\n  help: {}", error.help()).unwrap_or_default();
+    let failed = |error| Error::io("duplicate", "standard error", error, Code::IoFailed);
+    let mut messages = vec![(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?, said)];
+    if let Some(line) = stdout {
+        messages.push((io::stdout().as_fd().try_clone_to_owned().map_err(failed)?, line.into_bytes()));
+    }
+    weightseal::sigbus::exit_on_sigbus(Code::TruncatedWhileMapped.class().exit(), messages);
+    Ok(())
+}

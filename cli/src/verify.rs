@@ -1,0 +1,180 @@
+//! `weightseal verify`.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tracing::info;
+use weightseal::{
+    Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Model, Policy, Replace, Report,
+    Shown, Verified, check_writable, write_whole,
+};
+
+use crate::{
+    args::{Demands, Format, Trust, VerifyArgs, VerifyConfig},
+    bar::{self, Progress},
+    files, guard,
+    render::{Console, json, text},
+    signals,
+};
+
+/// Verifies a model. Whatever happens, there is a report; the errors left are those of a call without a model, and of
+/// output.
+///
+/// # Errors
+/// `bad-argument`, `disk-full`, `io-failed`.
+pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
+    let model = args.model()?;
+    let unknown = Report::new(json::path(&model), args.model_id().map(ToOwned::to_owned), args.mode());
+    let file = args.report().map(ToOwned::to_owned);
+    if let Some(path) = &file
+        && let Err(error) = make_room(path, &model, &args.inputs())
+    {
+        return finish(unknown, Some(error), None, console);
+    }
+    match guard::run(|| attempt(args, &unknown, console, cancel)).flatten() {
+        Ok(report) => finish(report, None, file.as_deref(), console),
+        Err(error) => finish(unknown, Some(error), file.as_deref(), console),
+    }
+}
+
+/// Sees to it that the report can be written, and that nobody takes one of an earlier run for that of this one.
+fn make_room(path: &Path, model: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+    let place = |path: &Path| fs::canonicalize(path).ok();
+    let refuse = |what: &str| {
+        let shown = path.display().to_string();
+        Err(Error::new(Code::BadArgument, format!("the report {} {what}", Shown(&shown)))
+            .with_help("give another file with --report"))
+    };
+    let within = Model::open(model)
+        .is_ok_and(|mut model| model.ignore_path(std::path::absolute(path).unwrap_or_default()));
+    if within || place(path).is_some_and(|path| place(model) == Some(path)) {
+        return refuse("would change the model");
+    }
+    if place(path).is_some_and(|path| inputs.iter().any(|input| place(input).as_ref() == Some(&path))) {
+        return refuse("would replace a file that this command reads");
+    }
+    check_writable(path, Replace::Anything)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io("replace", path.display(), error, Code::BadArgument))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Verifies as far as it goes.
+fn attempt(args: VerifyArgs, unknown: &Report, console: &Console, cancel: &Cancel) -> Result<Report, Error> {
+    let config = args.check()?;
+    let VerifyConfig { demands, .. } = &config;
+    expect_sigbus(unknown, console)?;
+    let run = config.run.start(cancel, Arc::new(Progress::new(console.quiet)));
+    let mut model = config.model.open()?.ignore_unsigned_files(config.unsigned);
+    if let Some(id) = &demands.model_id {
+        model = model.id(id);
+    }
+    let policy = trusting(&config.trust, demands.policy.clone())?;
+    let bundles = bundles(demands)?;
+    run.check()?;
+    Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
+}
+
+/// The policy, with whoever is trusted.
+fn trusting(trust: &Trust, policy: Policy) -> Result<Policy, Error> {
+    match trust {
+        Trust::Keys(paths) => Ok(files::public_keys(paths)?.into_iter().fold(policy, Policy::accept)),
+        Trust::Certificates { chain, identity, at, log_fingerprints } => {
+            let mut verifier = CertificateVerifier::from_pem(&files::certificates(chain)?)?;
+            if let Some(identity) = identity {
+                verifier = verifier.identity(identity);
+            }
+            if let Some(at) = at {
+                verifier = verifier.at(*at);
+            }
+            if *log_fingerprints {
+                verifier.fingerprints().iter().for_each(|line| info!("trusted certificate {line}"));
+            }
+            Ok(policy.accept(Accept::verifier(verifier)))
+        }
+    }
+}
+
+/// The signatures that were named, all of them, or else the one at the usual place.
+fn bundles(demands: &Demands) -> Result<Vec<Bundle>, Error> {
+    if !demands.signatures.is_empty() {
+        return demands.signatures.iter().map(|path| read(path)).collect();
+    }
+    read(&demands.usual).map(|bundle| vec![bundle]).map_err(|error| match error.code() {
+        Code::SignatureAbsent => {
+            let place = demands.usual.display().to_string();
+            let missing =
+                Error::new(Code::SignatureMissing, format!("there is no signature at {}", Shown(&place)));
+            if Path::new("model.sig").is_file() {
+                // That is where the reference writes it.
+                missing.with_help(
+                    "./model.sig exists: give it with --signature model.sig, if it is this model's",
+                )
+            } else {
+                missing
+            }
+        }
+        _ => error,
+    })
+}
+
+/// Reads a signature; what is wrong inside of it says which one it is in.
+fn read(path: &Path) -> Result<Bundle, Error> {
+    Bundle::read(path).map_err(|error| match error.class() {
+        Class::Rejected => files::in_file(path, error),
+        _ => error,
+    })
+}
+
+/// Prepares for a model that is truncated while it is mapped.
+fn expect_sigbus(unknown: &Report, console: &Console) -> Result<(), Error> {
+    let error = Error::new(Code::TruncatedWhileMapped, Code::TruncatedWhileMapped.meaning());
+    let json = (console.format == Format::Json).then(|| {
+        let mut report = unknown.clone();
+        report.findings.push(error.finding().clone());
+        report.conclude();
+        weightseal::json(&report, false) + "\n"
+    });
+    signals::expect_sigbus(&error, json)
+}
+
+/// Draws the verdict, writes the report wherever it is wanted, and gives the exit code.
+fn finish(
+    mut report: Report,
+    error: Option<Error>,
+    file: Option<&Path>,
+    console: &Console,
+) -> Result<u8, Error> {
+    bar::clear();
+    if let Some(error) = &error {
+        report.findings.push(error.finding().clone());
+        report.conclude();
+    }
+    let unwritten = file.and_then(|path| {
+        let json = weightseal::json(&report, true) + "\n";
+        write_whole(path, json.as_bytes(), Replace::Anything, weightseal::PUBLIC).err()
+    });
+    let exit = match error {
+        // Nothing was looked at, hence there is nothing to report to people.
+        Some(error) if console.format == Format::Text && error.class() == Class::Misuse => {
+            console.fail(&error)
+        }
+        _ => console.report(&report)?,
+    };
+    match unwritten {
+        Some(error) => {
+            // On standard output stands the report already.
+            bar::say(text::error(&error).as_bytes());
+            console.annotate(&error);
+            Ok(if exit == 0 { error.class().exit() } else { exit })
+        }
+        None => Ok(exit),
+    }
+}

@@ -1,0 +1,96 @@
+use std::path::PathBuf;
+
+use super::*;
+
+fn config(args: &[&str]) -> Config {
+    let args: Vec<_> =
+        ["x", "--model=/a", "--model=/b", "--public-key=/k"].iter().chain(args).map(Into::into).collect();
+    Config::read(&args, &[]).unwrap()
+}
+
+fn verified(path: &PathBuf) -> Arc<Report> {
+    let mut report = Report::new(path.to_string_lossy(), None, Mode::Enforce);
+    report.conclude();
+    Arc::new(report)
+}
+
+/// Supervises a job; `signals` have come before it ends.
+fn supervised(
+    config: &Config,
+    signals: &[i32],
+    job: impl FnOnce(&Reports) + Send + 'static,
+) -> (u8, Vec<String>) {
+    let (tell, events) = mpsc::channel();
+    for signal in signals {
+        tell.send(Event::Signal(*signal)).unwrap();
+    }
+    let cancel = Cancel::default();
+    let outcome = supervise(config, &Progress::default(), &cancel, (tell, events), job);
+    assert_eq!(cancel.is_cancelled(), !signals.is_empty());
+    let line: serde_json::Value = serde_json::from_str(&outcome.line()).unwrap();
+    let codes = |findings: &serde_json::Value| {
+        let codes =
+            findings.as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap().to_owned());
+        codes.collect::<Vec<_>>().join(" ")
+    };
+    let models = line["models"].as_array().unwrap().iter().map(|model| codes(&model["findings"]));
+    (outcome.exit_code(), std::iter::once(codes(&line["findings"])).chain(models).collect())
+}
+
+fn report_all(config: &Config) -> impl FnOnce(&Reports) + Send + 'static {
+    let models = config.models.clone();
+    move |reports| lock(reports).extend(models.iter().map(verified))
+}
+
+fn hang() {
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn a_job_that_reports_every_model_is_believed() {
+    let config = config(&[]);
+    assert_eq!(supervised(&config, &[], report_all(&config)), (0, vec![String::new(); 3]));
+}
+
+#[test]
+fn a_job_that_ends_early_or_panics_is_no_success_not_even_in_warn_mode() {
+    for config in [config(&[]), config(&["--mode=warn"])] {
+        let first = config.models[0].clone();
+        let ended = supervised(&config, &[], |_| {});
+        assert_eq!(ended, (3, vec![String::new(), "panicked".into(), "panicked".into()]));
+        let panicked = supervised(&config, &[], move |reports| {
+            lock(reports).push(verified(&first));
+            panic!("as told");
+        });
+        assert_eq!(panicked, (3, vec!["panicked".into(), String::new(), "panicked".into()]));
+        // Also when it panics after its last report, or with a lock in its hands.
+        let all = report_all(&config);
+        let (code, found) = supervised(&config, &[], move |reports| {
+            all(reports);
+            let _held = lock(reports);
+            panic!("as told");
+        });
+        assert_eq!((code, found[0].as_str()), (3, "panicked"));
+    }
+}
+
+#[test]
+fn a_job_that_does_not_end_is_left_behind() {
+    for mode in ["--mode=enforce", "--mode=warn"] {
+        let late = supervised(&config(&[mode, "--deadline=1ms"]), &[], |_| hang());
+        assert_eq!(late, (3, vec!["deadline-passed".into(); 3]));
+        for signal in [SIGTERM, SIGINT] {
+            let ended = supervised(&config(&[mode, "--deadline=none"]), &[signal, signal], |_| hang());
+            assert_eq!(ended, (3, vec!["interrupted".into(); 3]));
+        }
+    }
+}
+
+#[test]
+fn after_a_signal_nothing_passes() {
+    let config = config(&[]);
+    let (code, found) = supervised(&config, &[SIGTERM], report_all(&config));
+    assert_eq!((code, found), (3, vec!["interrupted".to_owned(), String::new(), String::new()]));
+}

@@ -1,0 +1,17 @@
+//! What the library promises to whoever uses it, tested through its public face alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do: by a panic that says why"
+)]
+
+mod fuzz;
+mod good;
+mod legacy;
+mod limits;
+mod offline;
+mod roundtrip;
+mod source_contract;
+mod tamper;

@@ -1,0 +1,116 @@
+//! Where we differ from the peer on purpose.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+use testkit::pki::{Key, KeyKind};
+use weightseal::Code::{
+    FileMissing, FileNameInvalid, FileUnsigned, ModelEmpty, ResourcesEmpty, SpecialFile, SymlinkEscapes,
+};
+use weightseal::{Algorithm, Code, Hashing, Run};
+
+use super::{Case, Python, Signed, rich};
+
+/// What signing the model as it is fails with.
+fn refusal(case: &Case, links: bool) -> Code {
+    let model = case.open().allow_symlinks(links);
+    model.manifest(&Hashing::files(Algorithm::Sha256), &Run::new()).expect_err("refused").code()
+}
+
+/// A signature over nothing would verify whatever is ignored or tolerated.
+#[test]
+fn the_peer_signs_an_empty_model_and_we_do_not() {
+    let Some(python) = Python::latest() else { return };
+    let case = Case::empty(KeyKind::P256);
+    assert_eq!(refusal(&case, false), ModelEmpty);
+    case.peer_signs(&python, &[]).expect_accepted();
+    case.peer_verifies(&python, &[]).expect_accepted();
+    assert_eq!(case.found(), [ResourcesEmpty]);
+    case.write("model/evil.bin", "1");
+    case.peer_verifies(&python, &["--ignore_unsigned_files"]).expect_accepted();
+    assert_eq!(case.found_in(&case.open().ignore_unsigned_files(true)), [ResourcesEmpty]);
+}
+
+/// The peer passes links to folders over, so that what they lead to is loaded and not signed; we sign it.
+#[test]
+fn links_to_folders_are_passed_over_by_the_peer_and_followed_by_us() {
+    let Some(python) = Python::latest() else { return };
+    let case = Case::new();
+    symlink("deploy", case.path("model/linked")).expect("linked");
+    case.peer_signs(&python, &["--allow_symlinks"]).expect_accepted();
+    case.peer_verifies(&python, &["--allow_symlinks"]).expect_accepted();
+    let found = || case.found_in(&case.open().allow_symlinks(true));
+    assert_eq!(found(), [FileUnsigned, FileUnsigned]);
+
+    case.sign_ours(&case.open().allow_symlinks(true), &Hashing::files(Algorithm::Sha256));
+    assert_eq!(found(), []);
+    case.peer_verifies(&python, &["--allow_symlinks"]).expect_refused();
+}
+
+#[test]
+fn links_out_of_the_model_are_followed_by_the_peer_alone() {
+    let Some(python) = Python::latest() else { return };
+    let case = Case::new();
+    case.write("outside.bin", "elsewhere");
+    symlink("../outside.bin", case.path("model/escaping.bin")).expect("linked");
+    assert_eq!(refusal(&case, true), SymlinkEscapes);
+    case.peer_signs(&python, &["--allow_symlinks"]).expect_accepted();
+    case.peer_verifies(&python, &["--allow_symlinks"]).expect_accepted();
+    assert_eq!(case.found_in(&case.open().allow_symlinks(true)), [SymlinkEscapes]);
+}
+
+#[test]
+fn a_signed_file_that_is_ignored_is_missing_for_the_peer_and_checked_by_us() {
+    let Some(python) = Python::latest() else { return };
+    for signed in Signed::EACH {
+        let case = Case::new();
+        case.sign(signed, &python);
+        let mut model = case.open();
+        assert!(model.ignore_path("config.json"));
+        assert_eq!(case.found_in(&model), []);
+        let flags = ["--ignore-paths", "model/config.json"];
+        case.peer_verifies(&python, &flags).expect_refused();
+
+        fs::remove_file(case.path("model/config.json")).expect("removed");
+        assert_eq!(case.found_in(&model), [FileMissing]);
+        case.peer_verifies(&python, &flags).expect_refused();
+    }
+}
+
+/// OMS does not list it, DSSE allows it; the peer has no such key.
+#[test]
+fn ed25519_is_ours_alone() {
+    let Some(python) = Python::latest() else { return };
+    let case = Case::empty(KeyKind::Ed25519);
+    rich(&case.model());
+    case.sign(Signed::ByUs, &python);
+    assert_eq!(case.found(), []);
+    case.peer_verifies(&python, &[]).expect_refused();
+    case.peer_signs(&python, &[]).expect_refused();
+
+    let other = Key::new(KeyKind::P256, 12);
+    case.write("signer.pub", other.public_pem());
+    case.peer_verifies(&python, &[]).expect_refused();
+}
+
+#[test]
+fn pipes_and_names_that_are_not_text_are_refused_by_both() {
+    let Some(python) = Python::latest() else { return };
+    for signed in Signed::EACH {
+        let case = Case::new();
+        case.sign(signed, &python);
+
+        let pipe = case.path("model/pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+        assert_eq!(refusal(&case, false), SpecialFile);
+        case.expect_refused(&python, &[SpecialFile]);
+        fs::remove_file(pipe).expect("removed");
+        case.expect_verified(&python);
+
+        fs::write(case.model().join(OsStr::from_bytes(b"\xff.bin")), "1").expect("written");
+        assert_eq!(refusal(&case, false), FileNameInvalid);
+        case.expect_refused(&python, &[FileNameInvalid]);
+    }
+}

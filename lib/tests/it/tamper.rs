@@ -1,0 +1,17 @@
+//! Every bad input: a case that verifies, one thing changed, and the code of what is found.
+
+mod certificate;
+mod content;
+mod fields;
+mod ignore;
+mod json;
+mod keys;
+mod links;
+mod moving;
+mod names;
+mod policy;
+mod shards;
+mod shown;
+mod single;
+mod statement;
+mod writing;
