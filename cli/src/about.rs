@@ -86,8 +86,7 @@ pub(crate) fn man(console: &Console, dir: Option<&Path>) -> Result<u8, Error> {
     let pages = command.get_subcommands().filter(|sub| sub.get_name() != "help");
     for command in std::iter::once(&command).chain(pages) {
         let name = command.get_display_name().unwrap_or(NAME).replace(' ', "-");
-        let page = page(&command.clone().name(name.clone()))?;
-        write_whole(&dir.join(format!("{name}.1")), page.as_bytes(), Replace::Anything, PUBLIC)?;
+        write_whole(&dir.join(format!("{name}.1")), page(command)?.as_bytes(), Replace::Anything, PUBLIC)?;
     }
     Ok(0)
 }
@@ -95,6 +94,8 @@ pub(crate) fn man(console: &Console, dir: Option<&Path>) -> Result<u8, Error> {
 fn page(command: &clap::Command) -> Result<String, Error> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone())
+        .source(format!("{NAME} {VERSION}"))
+        .manual("Weightseal")
         .render(&mut page)
         .map_err(|error| Error::new(Code::IoFailed, "the manual page cannot be made").with_source(error))?;
     Ok(String::from_utf8_lossy(&page).into_owned())

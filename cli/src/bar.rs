@@ -40,13 +40,6 @@ pub(crate) fn clear() {
     }
 }
 
-/// The same from a thread that must not wait: whoever holds the bar may hold it for ever.
-pub(crate) fn clear_now() {
-    if let Ok(Some(bar)) = BAR.try_lock().map(|mut bar| bar.take()) {
-        bar.finish_and_clear();
-    }
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,8 +12,11 @@ static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
 /// Keeps panics off the screen until somebody asks what they said; with RUST_BACKTRACE they are shown at once too.
 pub(crate) fn install() {
+    listen(env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0"));
+}
+
+fn listen(aloud: bool) {
     let usual = panic::take_hook();
-    let aloud = env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or("no message").to_owned();
         let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
@@ -42,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_of_this_program_and_exit_code_3() {
-        install();
+        listen(true);
         assert_eq!(run(|| 7).unwrap(), 7);
         let error = run(|| -> u8 { panic!("at\nodds") }).unwrap_err();
         assert_eq!((error.code(), error.class().exit()), (Code::Panicked, 3));

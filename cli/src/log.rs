@@ -1,10 +1,6 @@
 //! The log: notes, warnings and, on request, more; on standard error, around the progress bar.
 
-use std::{
-    env,
-    fmt::{self, Write as _},
-    io,
-};
+use std::{env, fmt, io};
 
 use tracing::{
     Event, Level as Severity, Subscriber,

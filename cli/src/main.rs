@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use weightseal::{Cancel, Code, Error, Shown};
 
 use crate::{
-    args::{Cli, Command, wanted_format},
+    args::{Cli, Command, Format, wanted_format},
     log::Level,
     render::Console,
 };
@@ -48,6 +48,9 @@ fn dispatch(cli: Cli, console: &Console) -> Result<u8, Error> {
         return about::version(console, cli.json);
     }
     let Some(command) = cli.command else {
+        if console.format == Format::Text {
+            bar::say(Cli::command().render_help().to_string().as_bytes());
+        }
         return Err(Error::new(Code::BadArgument, "no command is given").with_help("see weightseal --help"));
     };
     Level::of(&cli.global)?.start();

@@ -18,7 +18,7 @@ use signal_hook::{
 };
 use weightseal::{Cancel, Code, Error, abandon_unfinished};
 
-use crate::{bar, passphrase};
+use crate::passphrase;
 
 /// How long a run that was interrupted has to end by itself, say so, and tidy up.
 const GRACE: Duration = Duration::from_millis(400);
@@ -65,10 +65,10 @@ pub(crate) fn exit_code(code: Code) -> u8 {
     }
 }
 
-/// Ends the process whatever its other threads are at: they may hang in a read that does not come back.
+/// Ends the process whatever its other threads are at: they may hang in a read that does not come back, or in a write to a
+/// terminal that is stopped, which is why a bar stays where it is.
 fn end(signal: i32) -> ! {
     passphrase::restore_terminal();
-    bar::clear_now();
     abandon_unfinished();
     process::exit(128 | signal);
 }

@@ -17,15 +17,14 @@ use crate::{
     args::{Demands, Format, Trust, VerifyArgs, VerifyConfig},
     bar::{self, Progress},
     files, guard,
-    render::{Console, json, text},
+    render::{Console, exit_code, json},
     signals,
 };
 
-/// Verifies a model. Whatever happens, there is a report; the errors left are those of a call without a model, and of
-/// output.
+/// Verifies a model. Whatever happens there is a report, but for a call without a model.
 ///
 /// # Errors
-/// `bad-argument`, `disk-full`, `io-failed`.
+/// `bad-argument`.
 pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let model = args.model()?;
     let unknown = Report::new(json::path(&model), args.model_id().map(ToOwned::to_owned), args.mode());
@@ -33,12 +32,12 @@ pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Resul
     if let Some(path) = &file
         && let Err(error) = make_room(path, &model, &args.inputs())
     {
-        return finish(unknown, Some(error), None, console);
+        return Ok(finish(unknown, Some(error), None, console));
     }
-    match guard::run(|| attempt(args, &unknown, console, cancel)).flatten() {
+    Ok(match guard::run(|| attempt(args, &unknown, console, cancel)).flatten() {
         Ok(report) => finish(report, None, file.as_deref(), console),
         Err(error) => finish(unknown, Some(error), file.as_deref(), console),
-    }
+    })
 }
 
 /// Sees to it that the report can be written, and that nobody takes one of an earlier run for that of this one.
@@ -146,12 +145,7 @@ fn expect_sigbus(unknown: &Report, console: &Console) -> Result<(), Error> {
 }
 
 /// Draws the verdict, writes the report wherever it is wanted, and gives the exit code.
-fn finish(
-    mut report: Report,
-    error: Option<Error>,
-    file: Option<&Path>,
-    console: &Console,
-) -> Result<u8, Error> {
+fn finish(mut report: Report, error: Option<Error>, file: Option<&Path>, console: &Console) -> u8 {
     bar::clear();
     if let Some(error) = &error {
         report.findings.push(error.finding().clone());
@@ -161,20 +155,20 @@ fn finish(
         let json = weightseal::json(&report, true) + "\n";
         write_whole(path, json.as_bytes(), Replace::Anything, weightseal::PUBLIC).err()
     });
+    let mut unsaid = None;
     let exit = match error {
         // Nothing was looked at, hence there is nothing to report to people.
         Some(error) if console.format == Format::Text && error.class() == Class::Misuse => {
             console.fail(&error)
         }
-        _ => console.report(&report)?,
+        _ => console.report(&report).unwrap_or_else(|error| {
+            unsaid = Some(error);
+            exit_code(&report)
+        }),
     };
-    match unwritten {
-        Some(error) => {
-            // On standard output stands the report already.
-            bar::say(text::error(&error).as_bytes());
-            console.annotate(&error);
-            Ok(if exit == 0 { error.class().exit() } else { exit })
-        }
-        None => Ok(exit),
-    }
+    [unsaid, unwritten].into_iter().flatten().fold(exit, |exit, error| {
+        console.complain(&error);
+        // Evidence against the model stays what it is.
+        if exit == 0 { error.class().exit() } else { exit }
+    })
 }

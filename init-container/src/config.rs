@@ -88,13 +88,10 @@ impl Config {
                 .with_help("give one with --model or WEIGHTSEAL_MODEL")
                 .into());
         }
-        if let Some(remote) =
-            models.iter().map(|model| model.to_string_lossy()).find(|model| model.contains("://"))
-        {
-            let what = format!(
-                "the model {:?} is not on disk, and this build reads from disk alone",
-                Shown(&remote)
-            );
+        // The address is not shown: its query may hold a signature that opens it.
+        if models.iter().any(|model| model.to_string_lossy().contains("://")) {
+            let by = given.by("model").unwrap_or_default();
+            let what = format!("{by} has a model that is not on disk, and this build reads from disk alone");
             return Err(Error::new(Code::FeatureMissing, what).into());
         }
         let of_one = OF_ONE_MODEL.iter().find_map(|flag| given.by(flag));
@@ -258,12 +255,14 @@ fn policy(given: &Given, mode: Mode) -> Result<Policy, Error> {
     if let Some(version) = given.text("version")? {
         policy = policy.version(version);
     }
-    let misuse = |flag: &str, error: Error| bad(format!("{}: {error}", given.by(flag).unwrap_or(flag)));
+    let no_digest = |flag: &str| {
+        bad(format!("{} is not a SHA-256 digest, as sha256:HEX", given.by(flag).unwrap_or(flag)))
+    };
     for digest in given.texts("expect-digest")? {
-        policy = policy.digest(&digest).map_err(|error| misuse("expect-digest", error))?;
+        policy = policy.digest(&digest).map_err(|_| no_digest("expect-digest"))?;
     }
     for digest in given.texts("revoked-digest")? {
-        policy = policy.revoke_digest(&digest).map_err(|error| misuse("revoked-digest", error))?;
+        policy = policy.revoke_digest(&digest).map_err(|_| no_digest("revoked-digest"))?;
     }
     // What is not hex would never fit anything, so that a slip would revoke nothing.
     for key in given

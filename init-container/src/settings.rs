@@ -7,7 +7,11 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Arg, ArgAction, Command, error::ErrorKind, value_parser};
+use clap::{
+    Arg, ArgAction, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+    value_parser,
+};
 use weightseal::{Code, Error, Shown};
 
 /// What every variable of this program begins with.
@@ -226,11 +230,7 @@ impl Given {
     pub(crate) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Self, Refused> {
         let matches = command().try_get_matches_from(args).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp => Refused::Help(error.to_string()),
-            _ => {
-                let text = error.to_string();
-                let line = text.lines().next().unwrap_or_default();
-                Refused::Misuse(bad(Shown(line.strip_prefix("error: ").unwrap_or(line)).to_string()))
-            }
+            _ => Refused::Misuse(wrong_argument(&error)),
         })?;
         let mut given = BTreeMap::new();
         for (name, text) in
@@ -300,7 +300,7 @@ impl Given {
         match self.text(flag)?.as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(self.wrong(flag, other, "true or false")),
+            Some(_) => Err(self.wrong(flag, "true or false")),
         }
     }
 
@@ -321,14 +321,12 @@ impl Given {
         wanted: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        self.texts(flag)?
-            .iter()
-            .map(|text| parse(text).ok_or_else(|| self.wrong(flag, text, wanted)))
-            .collect()
+        self.texts(flag)?.iter().map(|text| parse(text).ok_or_else(|| self.wrong(flag, wanted))).collect()
     }
 
-    fn wrong(&self, flag: &str, text: &str, wanted: &str) -> Error {
-        bad(format!("{} is {:?}, not {wanted}", self.by(flag).unwrap_or(flag), Shown(text)))
+    /// A wrong value is not shown: somebody may have put a secret in the wrong place.
+    fn wrong(&self, flag: &str, wanted: &str) -> Error {
+        bad(format!("{} is not {wanted}", self.by(flag).unwrap_or(flag)))
     }
 }
 
@@ -354,6 +352,18 @@ pub(crate) fn look_for(
         setting.split(text).into_iter().next()
     };
     found.or_else(by_variable).filter(|value| !value.is_empty())
+}
+
+/// What is wrong with the arguments: by which flag and how, without its value.
+fn wrong_argument(error: &clap::Error) -> Error {
+    let how = error.kind().as_str().unwrap_or("cannot be used");
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) if arg.starts_with('-') => {
+            let flag = arg.split('=').next().unwrap_or_default();
+            bad(format!("{}: {how}", Shown(flag)))
+        }
+        _ => bad(how.to_owned()),
+    }
 }
 
 /// Misuse of a setting.

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn config(args: &[&str]) -> Config {
     Config::read(&args, &[]).unwrap()
 }
 
-fn verified(path: &PathBuf) -> Arc<Report> {
+fn verified(path: &Path) -> Arc<Report> {
     let mut report = Report::new(path.to_string_lossy(), None, Mode::Enforce);
     report.conclude();
     Arc::new(report)
@@ -39,7 +39,7 @@ fn supervised(
 
 fn report_all(config: &Config) -> impl FnOnce(&Reports) + Send + 'static {
     let models = config.models.clone();
-    move |reports| lock(reports).extend(models.iter().map(verified))
+    move |reports| lock(reports).extend(models.iter().map(|path| verified(path)))
 }
 
 fn hang() {

@@ -102,7 +102,7 @@ fn signed_and_refused(place: &Path, model: &Path) -> Done<usize> {
             format!("the termination message has {} bytes instead of 1 to 4096", message.len()).into()
         );
     }
-    println!("  the pod's status would read: {}", message.trim_end());
+    println!("  the pod's status would begin: {}", message.lines().next().unwrap_or_default());
     Ok(6)
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 use weightseal::Shown;
 
 /// A number of bytes: `65536`, `64MiB`, `1GB`.
@@ -61,11 +61,10 @@ pub(crate) fn time(text: &str) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_second());
     }
-    text.parse::<Date>()
-        .ok()
-        .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
-        .map(|midnight| midnight.timestamp().as_second())
-        .ok_or_else(|| "not a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 1769860800".to_owned())
+    format!("{text}T00:00:00Z")
+        .parse::<Timestamp>()
+        .map(|midnight| midnight.as_second())
+        .map_err(|_| "not a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 1769860800".to_owned())
 }
 
 /// The fingerprint of a key: 64 hex digits, perhaps with `sha256:` before and colons between them.
@@ -99,7 +98,7 @@ fn hex(text: &str) -> String {
 /// A root digest: SHA-256 as `sha256:HEX` or as hex.
 pub(crate) fn root_digest(text: &str) -> Result<String, String> {
     let digits = hex(text);
-    if digits.len() == 64 && !text.contains([' ']) {
+    if digits.len() == 64 && !text.contains(' ') {
         Ok(format!("sha256:{digits}"))
     } else {
         Err(format!("{:?} is not a root digest: sha256: and 64 hex digits", Shown(text)))

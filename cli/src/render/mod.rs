@@ -81,8 +81,7 @@ impl Console {
             self.aside(&github::annotations(report));
             github::summarize(|| github::report(report));
         }
-        let interrupted = report.findings.iter().any(|finding| finding.code == Code::Interrupted);
-        Ok(if interrupted { signals::exit_code(Code::Interrupted) } else { report.exit_code() })
+        Ok(exit_code(report))
     }
 
     /// Prints an error, and gives its exit code.
@@ -95,16 +94,22 @@ impl Console {
             }
             Format::Json => self.print_json(&json::Failed::from(error)),
         };
-        if let Err(unsaid) = said {
-            // Standard output cannot be written: whoever reads standard error is to know both.
-            bar::say((text::error(error) + &text::error(&unsaid)).as_bytes());
+        if said.is_err() {
+            // Standard output cannot be written: whoever reads standard error is to know.
+            bar::say(text::error(error).as_bytes());
         }
         self.annotate(error);
         signals::exit_code(error.code())
     }
 
+    /// Says an error on standard error, where standard output has its result already, or cannot have one.
+    pub(crate) fn complain(&self, error: &Error) {
+        bar::say(text::error(error).as_bytes());
+        self.annotate(error);
+    }
+
     /// Adds an error's annotation where GitHub's are wanted.
-    pub(crate) fn annotate(&self, error: &Error) {
+    fn annotate(&self, error: &Error) {
         if self.github {
             self.aside(&github::annotation(error.finding(), None));
         }
@@ -125,6 +130,12 @@ impl Console {
             Format::Json => bar::say(commands.as_bytes()),
         }
     }
+}
+
+/// The exit code of a report: that of its verdict, unless a signal ended the run.
+pub(crate) fn exit_code(report: &Report) -> u8 {
+    let interrupted = report.findings.iter().any(|finding| finding.code == Code::Interrupted);
+    if interrupted { signals::exit_code(Code::Interrupted) } else { report.exit_code() }
 }
 
 fn written(done: io::Result<()>) -> Result<(), Error> {

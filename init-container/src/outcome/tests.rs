@@ -88,7 +88,6 @@ fn however_long_and_hostile_the_names_the_message_is_whole_within_its_bounds() {
                 500
             ];
         worst.conclude();
-        worst.verdict = Verdict::CouldNotTell;
         let message = Outcome::new(Mode::Warn, vec![Arc::new(worst)], None, 0.0).message();
         assert!(message.len() <= MESSAGE_BYTES, "{}", message.len());
         let head = message.lines().next().unwrap();

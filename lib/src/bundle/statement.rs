@@ -154,8 +154,15 @@ fn current(mut statement: Object<'_>) -> Result<Parsed, Error> {
     };
 
     let mut predicate = statement.object("predicate")?;
-    let serialization = serialization(predicate.object("serialization")?)?;
     let items = predicate.array("resources")?;
+    // Such statements break the schema in other ways too, which would tell their reader less.
+    if let Some(Ok(mut first)) = items.objects().next()
+        && let Ok(algorithm) = first.string("algorithm")
+        && let Some((base, _)) = algorithm.split_once("-sharded-")
+    {
+        return Err(legacy_shards(base));
+    }
+    let serialization = serialization(predicate.object("serialization")?)?;
     let only = items.len() == 1;
     let mut resources = Vec::with_capacity(items.len());
     for item in items.objects() {
@@ -221,9 +228,6 @@ fn resource(
     let name = wire.string("name")?;
     let algorithm = wire.string("algorithm")?;
     if algorithm != serialization.algorithm.name() {
-        if let Some((base, _)) = algorithm.split_once("-sharded-") {
-            return Err(legacy_shards(base));
-        }
         return Err(Error::new(
             Code::AlgorithmMismatch,
             format!(

@@ -75,7 +75,7 @@ impl Good {
         let model = set(Model::open(&folder).unwrap());
         let bundle = model.sign(hashing, &signer(&key), &Run::new()).unwrap();
         let good = Good { dir, key, bundle };
-        verified(&model, &good.policy(), &[good.bundle.clone()]);
+        verified(&model, &good.policy(), good.bundles());
         good
     }
 
@@ -97,6 +97,11 @@ impl Good {
     /// Trusts the key that signed.
     pub(crate) fn policy(&self) -> Policy {
         trusting(&self.key)
+    }
+
+    /// The bundle alone.
+    pub(crate) fn bundles(&self) -> &[Bundle] {
+        one(&self.bundle)
     }
 
     /// The bundle as JSON.
@@ -138,12 +143,12 @@ impl Good {
 
     /// Demands that the model verifies with its own bundle.
     pub(crate) fn verifies(&self) -> Report {
-        verified(&self.model(), &self.policy(), &[self.bundle.clone()])
+        verified(&self.model(), &self.policy(), self.bundles())
     }
 
     /// Demands that the model as it is now is refused with exactly these codes.
     pub(crate) fn refused(&self, codes: &[Code]) -> Report {
-        refused(&self.model(), &self.policy(), &[self.bundle.clone()], codes)
+        refused(&self.model(), &self.policy(), self.bundles(), codes)
     }
 
     /// Demands that the model is refused with this bundle, with exactly this code.
@@ -160,6 +165,11 @@ pub(crate) fn signer(key: &Key) -> KeySigner {
 /// A policy that trusts this key.
 pub(crate) fn trusting(key: &Key) -> Policy {
     Policy::new().accept(Accept::key(key.public_pem()).unwrap())
+}
+
+/// One bundle, where several could be given.
+pub(crate) fn one(bundle: &Bundle) -> &[Bundle] {
+    std::slice::from_ref(bundle)
 }
 
 /// A bundle from JSON that must parse.
@@ -217,7 +227,8 @@ pub(crate) fn verified(model: &Model, policy: &Policy, bundles: &[Bundle]) -> Re
 /// The same in a run of one's own.
 #[track_caller]
 pub(crate) fn verified_in(model: &Model, policy: &Policy, bundles: &[Bundle], run: &Run) -> Report {
-    let verified = model.verify(policy, bundles, run).unwrap_or_else(|failure| panic!("{}", failure.report()));
+    let verified =
+        model.verify(policy, bundles, run).unwrap_or_else(|failure| panic!("{}", failure.report()));
     let report = verified.into_report();
     assert!(report.is_verified() && report.admitted && report.exit_code() == 0, "{report}");
     assert_eq!(report.findings, []);
@@ -342,8 +353,8 @@ pub(crate) fn again(test: &str, before: &[&str]) -> testkit::Ended {
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut arguments: Vec<std::ffi::OsString> = before.iter().map(Into::into).collect();
     arguments.push(exe.into());
-    let mut command = Command::new(&arguments[0]);
-    command.args(&arguments[1..]).args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    let mut command = Command::new(arguments.remove(0));
+    command.args(arguments).args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command.env("WEIGHTSEAL_TEST_CHILD", test).current_dir("/");
     testkit::capture(&mut command).unwrap()
 }

@@ -12,6 +12,7 @@ mod good;
 mod legacy;
 mod limits;
 mod offline;
+mod peers;
 mod roundtrip;
 mod source_contract;
 mod tamper;

@@ -1,8 +1,6 @@
 //! Python's model-signing, the reference implementation of OMS, as a peer: what one of us signs the other verifies, and what
 //! was changed since both refuse. Where we differ on purpose, a test states what each does.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
-
 mod case;
 mod certificates;
 mod differences;

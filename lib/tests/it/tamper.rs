@@ -8,7 +8,6 @@ mod json;
 mod keys;
 mod links;
 mod moving;
-mod names;
 mod policy;
 mod shards;
 mod shown;

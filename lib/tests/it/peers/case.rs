@@ -152,7 +152,8 @@ impl Case {
 
     /// The statement of the bundle as JSON.
     pub(super) fn statement(&self) -> Value {
-        let bundle: Value = serde_json::from_slice(&fs::read(self.path("model.sig")).expect("readable")).expect("JSON");
+        let bundle: Value =
+            serde_json::from_slice(&fs::read(self.path("model.sig")).expect("readable")).expect("JSON");
         serde_json::from_str(&decoded(&bundle["dsseEnvelope"]["payload"])).expect("JSON")
     }
 

@@ -5,9 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
+use serde_json::json;
 use testkit::pki::{Key, KeyKind};
 use weightseal::Code::{
-    FileMissing, FileNameInvalid, FileUnsigned, ModelEmpty, ResourcesEmpty, SpecialFile, SymlinkEscapes,
+    BadArgument, FileChanged, FileMissing, FileNameInvalid, FileUnsigned, JsonDuplicateKey, ModelEmpty,
+    ResourcesEmpty, SignatureCount, SpecialFile, SymlinkEscapes,
 };
 use weightseal::{Algorithm, Code, Hashing, Run};
 
@@ -76,6 +78,50 @@ fn a_signed_file_that_is_ignored_is_missing_for_the_peer_and_checked_by_us() {
         fs::remove_file(case.path("model/config.json")).expect("removed");
         assert_eq!(case.found_in(&model), [FileMissing]);
         case.peer_verifies(&python, &flags).expect_refused();
+    }
+}
+
+/// Letters that mean a pattern elsewhere are plain ones to both when reading; we write none, for who reads it may not know.
+#[test]
+fn what_looks_like_a_pattern_is_recorded_by_the_peer_alone() {
+    let Some(python) = Python::latest() else { return };
+    let case = Case::new();
+    case.write("model/a*b", "ignored");
+    case.write("model/axb", "signed");
+    let mut model = case.open();
+    assert!(model.ignore_path("a*b"));
+    let refused = model.manifest(&Hashing::files(Algorithm::Sha256), &Run::new()).expect_err("refused");
+    assert_eq!(refused.code(), BadArgument);
+
+    case.peer_signs(&python, &["--ignore-paths", "model/a*b"]).expect_accepted();
+    case.write("model/a*b", "changed");
+    case.expect_verified(&python);
+    case.write("model/axb", "changed");
+    case.expect_refused(&python, &[FileChanged]);
+}
+
+/// Of two signatures, or of a key that stands twice, the peer takes one; another reader may take the other.
+#[test]
+fn a_bundle_that_can_be_read_in_two_ways_is_refused_by_us_alone() {
+    let Some(python) = Python::latest() else { return };
+    for signed in Signed::EACH {
+        let case = Case::new();
+        case.sign(signed, &python);
+        let expect = |code: Code| {
+            assert_eq!(case.found(), [code], "signed {signed:?}");
+            case.peer_verifies(&python, &[]).expect_accepted();
+        };
+        case.edit(|bundle| {
+            let signatures = bundle["dsseEnvelope"]["signatures"].as_array_mut().expect("signatures");
+            signatures.push(json!({ "sig": "AAAA", "keyid": "" }));
+        });
+        expect(SignatureCount);
+
+        case.edit(|bundle| drop(bundle["dsseEnvelope"]["signatures"].as_array_mut().and_then(Vec::pop)));
+        case.expect_verified(&python);
+        let text = fs::read_to_string(case.path("model.sig")).expect("readable");
+        case.write("model.sig", format!("{{\"mediaType\":\"text/plain\",{}", &text[1..]));
+        expect(JsonDuplicateKey);
     }
 }
 

@@ -37,6 +37,9 @@ print('Verification succeeded')
 #[test]
 fn each_digest_over_files_goes_both_ways() {
     let Some(python) = Python::latest() else { return };
+    // More than is read at once by either, and no round number.
+    let large: Vec<u8> =
+        (0..(9 << 20) + 7_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     // The peer says `blake2` for what is `blake2b` in the bundle, hence cannot take that from the bundle.
     for (algorithm, word, guessed) in [
         (Algorithm::Sha256, "sha256", true),
@@ -45,6 +48,7 @@ fn each_digest_over_files_goes_both_ways() {
     ] {
         for ours in [true, false] {
             let case = Case::new();
+            case.write("model/large.bin", &large);
             if ours {
                 case.sign_ours(&case.open(), &Hashing::files(algorithm));
             } else {
@@ -67,20 +71,22 @@ fn each_digest_over_files_goes_both_ways() {
 /// demands the same of ours, so that no shards go from one to the other.
 #[test]
 fn shards_of_the_peer_are_refused_by_name_and_ours_by_the_peer() {
-    let Some(python) = Python::latest() else { return };
-    for (algorithm, word) in [(Algorithm::Sha256, "sha256"), (Algorithm::Blake2b, "blake2")] {
-        let case = Case::new();
-        let way = ["shards", word, "30000"];
-        python.run(SIGN, case.dir(), &way).expect_accepted();
-        python.run(VERIFY, case.dir(), &way).expect_accepted();
-        let resource = &case.statement()["predicate"]["resources"][0];
-        assert_eq!(resource["algorithm"], format!("{}-sharded-30000", algorithm.name()));
-        assert_eq!(case.found(), [ShardedAlgorithmLegacy]);
+    for version in ["0.3.1", "1.0.0", "1.0.1", "1.1.0", "1.1.1"] {
+        let Some(python) = Python::release(version) else { continue };
+        for (algorithm, word) in [(Algorithm::Sha256, "sha256"), (Algorithm::Blake2b, "blake2")] {
+            let case = Case::new();
+            let way = ["shards", word, "30000"];
+            python.run(SIGN, case.dir(), &way).expect_accepted();
+            python.run(VERIFY, case.dir(), &way).expect_accepted();
+            let resource = &case.statement()["predicate"]["resources"][0];
+            assert_eq!(resource["algorithm"], format!("{}-sharded-30000", algorithm.name()));
+            assert_eq!(case.found(), [ShardedAlgorithmLegacy], "{version} {word}");
 
-        case.sign_ours(&case.open(), &Hashing::shards(algorithm, 30_000).expect("a size"));
-        assert_eq!(case.found(), []);
-        python.run(VERIFY, case.dir(), &way).expect_refused();
-        python.run::<&str>(VERIFY, case.dir(), &[]).expect_refused();
+            case.sign_ours(&case.open(), &Hashing::shards(algorithm, 30_000).expect("a size"));
+            assert_eq!(case.found(), []);
+            python.run(VERIFY, case.dir(), &way).expect_refused();
+            python.run::<&str>(VERIFY, case.dir(), &[]).expect_refused();
+        }
     }
 }
 
@@ -95,4 +101,10 @@ fn blake3_shards_of_the_peer_are_files() {
     assert_eq!(case.found(), []);
     case.write("model/deploy/x", "y");
     assert_eq!(case.found(), [FileChanged]);
+
+    // Ours are shards.
+    case.sign_ours(&case.open(), &Hashing::shards(Algorithm::Blake3, 30_000).expect("a size"));
+    assert_eq!(case.found(), []);
+    python.run(VERIFY, case.dir(), &["shards", "blake3", "30000"]).expect_refused();
+    python.run::<&str>(VERIFY, case.dir(), &[]).expect_refused();
 }

@@ -54,13 +54,14 @@ impl Python {
 
     /// What its command line answers to these arguments.
     pub(super) fn cli<A: AsRef<str> + Debug>(&self, dir: &Path, args: &[A]) -> Answer {
-        let offline = if matches!(self.peer.version(), "0.3.1" | "1.0.0" | "1.0.1") { OFFLINE } else { "" };
-        self.run(&format!("{offline}{COMMAND_LINE}"), dir, args)
+        self.run(COMMAND_LINE, dir, args)
     }
 
     /// What comes of a piece of Python, which finds its arguments in `args`.
     pub(super) fn run<A: AsRef<str> + Debug>(&self, code: &str, dir: &Path, args: &[A]) -> Answer {
         let started = Instant::now();
+        let offline = if matches!(self.peer.version(), "0.3.1" | "1.0.0" | "1.0.1") { OFFLINE } else { "" };
+        let code = format!("{offline}{code}");
         let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
         let request = json!({ "code": code, "args": args, "dir": dir });
         let answer =

@@ -5,9 +5,12 @@ use std::os::unix::fs::symlink;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
 use testkit::pki::{Key, KeyKind};
 use weightseal::Code::{
-    FileChanged, FileMissing, FileUnsigned, KeyNotTrusted, NotAFile, SignatureInvalid, SymlinkRefused,
+    FieldUnknown, FileChanged, FileMissing, FileUnsigned, JsonInvalid, KeyNotTrusted, MaterialAmbiguous,
+    MaterialMissing, MediaTypeUnsupported, NotAFile, PayloadTypeUnsupported, SignatureCount,
+    SignatureInvalid, SymlinkRefused,
 };
 use weightseal::{Accept, Code};
 
@@ -35,12 +38,28 @@ const CONTENT: [Twin; 16] = [
     ("a folder in the place of a file", folder, &[NotAFile]),
 ];
 
-const BUNDLE: [Twin; 5] = [
+const BUNDLE: [Twin; 13] = [
     ("a digest in the payload", |case| case.edit_payload(change_digest), &[SignatureInvalid]),
     ("a space in the payload", |case| case.edit_payload(|text| format!("{text} ")), &[SignatureInvalid]),
     ("the statement of another model", other_statement, &[SignatureInvalid]),
     ("a byte of the signature", signature, &[SignatureInvalid]),
     ("another key's hint", other_hint, &[KeyNotTrusted]),
+    ("no signature", |case| set(case, "/dsseEnvelope/signatures", json!([])), &[SignatureCount]),
+    ("another media type", |case| set(case, "/mediaType", json!("text/plain")), &[MediaTypeUnsupported]),
+    (
+        "another payload type",
+        |case| set(case, "/dsseEnvelope/payloadType", json!("text/plain")),
+        &[PayloadTypeUnsupported],
+    ),
+    ("an unknown field", |case| case.edit(|bundle| bundle["more"] = json!(1)), &[FieldUnknown]),
+    (
+        "an unknown field in the envelope",
+        |case| case.edit(|bundle| bundle["dsseEnvelope"]["more"] = json!(1)),
+        &[FieldUnknown],
+    ),
+    ("a certificate beside the key", certificate_too, &[MaterialAmbiguous]),
+    ("no material", |case| set(case, "/verificationMaterial", json!({})), &[MaterialMissing]),
+    ("cut", cut, &[JsonInvalid]),
 ];
 
 #[test]
@@ -86,7 +105,8 @@ fn another_key_is_refused_by_both() {
                 codes(&case.open(), &case.path("model.sig"), accept)
             };
             let peer = || {
-                let args = ["verify", "key", "model", "--signature", "model.sig", "--public_key", "other.pub"];
+                let args =
+                    ["verify", "key", "model", "--signature", "model.sig", "--public_key", "other.pub"];
                 python.cli(case.dir(), &args)
             };
             assert_eq!(found(), [KeyNotTrusted]);
@@ -177,6 +197,21 @@ fn other_statement(case: &Case) {
     assert_eq!(other.found(), []);
     let statement = other.statement().to_string();
     case.edit_payload(|_| statement);
+}
+
+/// Puts another value in the place of one.
+fn set(case: &Case, field: &str, value: Value) {
+    case.edit(|bundle| *bundle.pointer_mut(field).expect("it is there") = value);
+}
+
+fn certificate_too(case: &Case) {
+    let chain = json!({ "certificates": [{ "rawBytes": "MAA=" }] });
+    case.edit(|bundle| bundle["verificationMaterial"]["x509CertificateChain"] = chain);
+}
+
+fn cut(case: &Case) {
+    let text = fs::read(case.path("model.sig")).expect("readable");
+    case.write("model.sig", &text[..text.len() / 2]);
 }
 
 fn signature(case: &Case) {

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use testkit::pki::{Cert, Defect, FROM, Key, KeyKind, Pki, Shape, TO, email, sign_pae, uri};
 use weightseal::{Accept, Bundle, CertificateVerifier, Code, FixedClock, Policy, Run};
 
-use crate::good::{Good, envelope, pae, parse, refused, refused_in, verified, verified_in};
+use crate::good::{Good, envelope, one, pae, parse, refused, refused_in, verified, verified_in};
 
 /// The good model's payload, signed with this key under this chain.
 fn signed(good: &Good, chain: &[Vec<u8>], key: &Key) -> Bundle {
     let payload = good.payload();
-    let certificates: Vec<Value> = chain.iter().map(|der| json!({"rawBytes": STANDARD.encode(der)})).collect();
+    let certificates: Vec<Value> =
+        chain.iter().map(|der| json!({"rawBytes": STANDARD.encode(der)})).collect();
     let mut wire = good.wire();
     wire["verificationMaterial"] = json!({
         "x509CertificateChain": {"certificates": certificates}, "tlogEntries": [],
@@ -116,9 +117,8 @@ fn the_identity_is_the_whole_name_and_nothing_else() {
         .names(&[email("signer@example.com"), uri("https://example.com/build")])
         .issue(&root);
     let bundle = || signed(&good, &[leaf.der()], leaf.key());
-    let policy = |identity: &str| {
-        Policy::new().accept(Accept::verifier(verifier(&root.pem()).identity(identity)))
-    };
+    let policy =
+        |identity: &str| Policy::new().accept(Accept::verifier(verifier(&root.pem()).identity(identity)));
     for right in ["signer@example.com", "https://example.com/build", "CN=signer,O=Acme"] {
         verified(&good.model(), &policy(right), &[bundle()]);
     }
@@ -174,7 +174,7 @@ fn keys_are_no_trust_for_certificates() {
     let bundle = signed(&good, &case.chain_der(), case.key());
     // Not even the leaf's own key: it was not said that it may sign without its certificate.
     let policy = Policy::new().accept(Accept::key(case.key().public_pem()).unwrap());
-    refused(&good.model(), &policy, &[bundle.clone()], &[Code::MethodNotAccepted]);
+    refused(&good.model(), &policy, one(&bundle), &[Code::MethodNotAccepted]);
     let both = policy.accept(Accept::certificate(case.anchors_pem()).unwrap());
     verified(&good.model(), &both, &[bundle]);
 }

@@ -313,7 +313,8 @@ fn base64_is_whole_or_refused() {
     let good = Good::new();
     for at in ["/dsseEnvelope/payload", "/dsseEnvelope/signatures/0/sig"] {
         let text = good.wire().pointer(at).unwrap().as_str().unwrap().to_owned();
-        for wrong in [format!("{text}!"), format!(" {text}"), format!("{text}\n"), format!("{text}A"), "é".into()]
+        for wrong in
+            [format!("{text}!"), format!(" {text}"), format!("{text}\n"), format!("{text}A"), "é".into()]
         {
             let mut wire = good.wire();
             *wire.pointer_mut(at).unwrap() = wrong.into();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::pki::{Key, KeyKind, Shape, sign_pae};
 use weightseal::{Accept, Bundle, Code, Policy};
 
-use crate::good::{Good, envelope, pae, parse, refused, trusting, unparsable, verified};
+use crate::good::{Good, envelope, one, pae, parse, refused, trusting, unparsable, verified};
 
 fn wire(good: &Good, change: impl FnOnce(&mut Value)) -> Value {
     let mut wire = good.wire();
@@ -45,7 +45,8 @@ fn one_kind_of_material_and_one_kind_of_signature() {
     let good = Good::new();
     let leaf = STANDARD.encode(Shape::Plain.case(KeyKind::P256).chain[0].der());
     let chain = json!({"certificates": [{"rawBytes": leaf}]});
-    for (key, value) in [("x509CertificateChain", chain.clone()), ("certificate", json!({"rawBytes": leaf}))] {
+    for (key, value) in [("x509CertificateChain", chain.clone()), ("certificate", json!({"rawBytes": leaf}))]
+    {
         let both = wire(&good, |wire| wire["verificationMaterial"][key] = value);
         unparsable(both.to_string().as_bytes(), Code::MaterialAmbiguous);
     }
@@ -73,7 +74,8 @@ fn one_kind_of_material_and_one_kind_of_signature() {
 fn one_signature_and_the_payload_type_of_statements() {
     let good = Good::new();
     let signature = good.wire()["dsseEnvelope"]["signatures"][0].clone();
-    for signatures in [json!([]), json!([signature, signature]), json!([signature, {"sig": "", "keyid": ""}])] {
+    for signatures in [json!([]), json!([signature, signature]), json!([signature, {"sig": "", "keyid": ""}])]
+    {
         let changed = wire(&good, |wire| wire["dsseEnvelope"]["signatures"] = signatures);
         unparsable(changed.to_string().as_bytes(), Code::SignatureCount);
     }
@@ -89,9 +91,8 @@ fn a_signature_over_a_changed_payload_is_none() {
         let hashing = weightseal::Hashing::files(weightseal::Algorithm::Sha256);
         let good = Good::with(&hashing, kind, |_| (), |model| model);
         let mut payload = good.payload();
-        let old: Vec<u8> = STANDARD
-            .decode(good.wire()["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap())
-            .unwrap();
+        let old: Vec<u8> =
+            STANDARD.decode(good.wire()["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap()).unwrap();
         let with = |payload: &[u8], signature: &[u8]| {
             parse(&wire(&good, |wire| wire["dsseEnvelope"] = envelope(payload, signature)))
         };
@@ -130,14 +131,14 @@ fn another_key_is_not_trusted_whatever_its_type() {
     let good = Good::new();
     for kind in [KeyKind::Ed25519, KeyKind::P256, KeyKind::P384, KeyKind::P521] {
         let policy = trusting(&Key::new(kind, 7));
-        refused(&good.model(), &policy, &[good.bundle.clone()], &[Code::KeyNotTrusted]);
+        refused(&good.model(), &policy, good.bundles(), &[Code::KeyNotTrusted]);
         let without = hintless(&good.bundle);
-        refused(&good.model(), &policy, &[without.clone()], &[Code::SignatureInvalid]);
+        refused(&good.model(), &policy, one(&without), &[Code::SignatureInvalid]);
         // Beside the right key it does no harm, in either order.
         for (first, second) in [(&good.key, &Key::new(kind, 7)), (&Key::new(kind, 7), &good.key)] {
             let both = trusting(first).accept(Accept::key(second.public_pem()).unwrap());
-            verified(&good.model(), &both, &[good.bundle.clone()]);
-            verified(&good.model(), &both, &[without.clone()]);
+            verified(&good.model(), &both, good.bundles());
+            verified(&good.model(), &both, one(&without));
         }
     }
 }
@@ -189,7 +190,7 @@ fn trust_of_one_method_is_none_of_another() {
     let good = Good::new();
     let case = Shape::Plain.case(KeyKind::P256);
     let certificates = Policy::new().accept(Accept::certificate(case.anchors_pem()).unwrap());
-    refused(&good.model(), &certificates, &[good.bundle.clone()], &[Code::MethodNotAccepted]);
+    refused(&good.model(), &certificates, good.bundles(), &[Code::MethodNotAccepted]);
 
     // A sigstore bundle, by its certificate, and in the older form by the entries of a log.
     let leaf = json!({"rawBytes": STANDARD.encode(case.chain[0].der())});

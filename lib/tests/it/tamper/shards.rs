@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use weightseal::{Bundle, Code, Report};
 
-use crate::good::{Good, fit_root, refused, sha256, verified};
+use crate::good::{Good, fit_root, one, refused, sha256, verified};
 
 const SIZE: u64 = 10;
 /// 25 bytes long: shards of 10, 10 and 5.
@@ -37,17 +37,14 @@ fn name(resource: &Value) -> &str {
 /// Refused, and no flag forgives it.
 fn refuses(good: &Good, bundle: Bundle, code: Code) -> Report {
     let forgiving = good.model().ignore_unsigned_files(true);
-    refused(&forgiving, &good.policy(), &[bundle.clone()], &[code]);
+    refused(&forgiving, &good.policy(), one(&bundle), &[code]);
     refused(&good.model(), &good.policy(), &[bundle], &[code])
 }
 
 #[test]
 fn the_shards_of_a_file_in_any_order_and_no_other() {
     let good = Good::shards(SIZE);
-    for right in [
-        [("0", "10"), ("10", "20"), ("20", "25")],
-        [("20", "25"), ("0", "10"), ("10", "20")],
-    ] {
+    for right in [[("0", "10"), ("10", "20"), ("20", "25")], [("20", "25"), ("0", "10"), ("10", "20")]] {
         verified(&good.model(), &good.policy(), &[with(&good, &right)]);
     }
     for (ranges, code) in [
@@ -133,7 +130,8 @@ fn the_path_of_a_shard_is_a_path_in_the_model() {
 fn the_shard_size_is_a_whole_number_and_that_of_the_shards() {
     let good = Good::shards(SIZE);
     let sized = |size: &str| {
-        let text = good.statement().to_string().replace("\"shard_size\":10", &format!("\"shard_size\":{size}"));
+        let text =
+            good.statement().to_string().replace("\"shard_size\":10", &format!("\"shard_size\":{size}"));
         good.resigned(text.as_bytes())
     };
     verified(&good.model(), &good.policy(), &[sized("10")]);
@@ -173,16 +171,34 @@ fn shards_under_an_algorithm_with_a_size_are_told_by_name() {
 fn a_sharded_file_ends_where_its_last_shard_ends() {
     for forgiving in [false, true] {
         for (change, code) in [
-            ((|mut bytes: Vec<u8>| { bytes.push(b'x'); bytes }) as fn(Vec<u8>) -> Vec<u8>, Code::FileLonger),
+            (
+                (|mut bytes: Vec<u8>| {
+                    bytes.push(b'x');
+                    bytes
+                }) as fn(Vec<u8>) -> Vec<u8>,
+                Code::FileLonger,
+            ),
             (|bytes| bytes.repeat(2), Code::FileLonger),
-            (|mut bytes| { bytes.pop(); bytes }, Code::FileShorter),
-            (|mut bytes| { bytes.truncate(10); bytes }, Code::FileShorter),
+            (
+                |mut bytes| {
+                    bytes.pop();
+                    bytes
+                },
+                Code::FileShorter,
+            ),
+            (
+                |mut bytes| {
+                    bytes.truncate(10);
+                    bytes
+                },
+                Code::FileShorter,
+            ),
             (|_| Vec::new(), Code::FileShorter),
         ] {
             let good = Good::shards(SIZE);
             fs::write(good.path(FILE), change(CONTENT.to_vec())).unwrap();
             let model = good.model().ignore_unsigned_files(forgiving);
-            let report = refused(&model, &good.policy(), &[good.bundle.clone()], &[code]);
+            let report = refused(&model, &good.policy(), good.bundles(), &[code]);
             let finding = &report.findings[0];
             assert_eq!(finding.name.as_deref(), Some(FILE));
             assert_eq!(finding.expected.as_deref(), Some("25 bytes"));

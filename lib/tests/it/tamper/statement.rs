@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use weightseal::{Code, Report};
 
-use crate::good::{Good, fit_root, refused, verified};
+use crate::good::{Good, fit_root, one, refused, verified};
 
 fn resources(statement: &mut Value) -> &mut Vec<Value> {
     statement["predicate"]["resources"].as_array_mut().unwrap()
@@ -75,7 +75,9 @@ fn digests_are_lower_case_hex_of_their_algorithm() {
 #[test]
 fn algorithms_are_those_of_the_registry_and_one_for_all() {
     let good = Good::new();
-    let with = |kind: &'static str| good.changed(move |s| s["predicate"]["serialization"]["hash_type"] = kind.into());
+    let with = |kind: &'static str| {
+        good.changed(move |s| s["predicate"]["serialization"]["hash_type"] = kind.into())
+    };
     for unknown in ["", "md5", "sha1", "SHA256", "sha-256", "blake2", "sha512"] {
         good.refuses(with(unknown), Code::AlgorithmUnsupported);
     }
@@ -100,8 +102,22 @@ fn algorithms_are_those_of_the_registry_and_one_for_all() {
 
 /// Names that no signed file may have.
 const BAD_NAMES: [&str; 16] = [
-    "", ".", "..", "/", "/etc/passwd", "../x", "a/../x", "a/..", "./a", "a/.", "a/./b", "a//b", "a/", "//a",
-    "a\0b", "\0",
+    "",
+    ".",
+    "..",
+    "/",
+    "/etc/passwd",
+    "../x",
+    "a/../x",
+    "a/..",
+    "./a",
+    "a/.",
+    "a/./b",
+    "a//b",
+    "a/",
+    "//a",
+    "a\0b",
+    "\0",
 ];
 
 #[test]
@@ -125,7 +141,7 @@ fn names_are_paths_inside_the_model() {
 fn named_invalid(good: &Good, bundle: weightseal::Bundle, name: &str) {
     for forgiving in [false, true] {
         let model = good.model().ignore_unsigned_files(forgiving);
-        let report: Report = refused(&model, &good.policy(), &[bundle.clone()], &[Code::NameInvalid]);
+        let report: Report = refused(&model, &good.policy(), one(&bundle), &[Code::NameInvalid]);
         assert_eq!(report.findings[0].name.as_deref(), Some(name));
     }
 }
