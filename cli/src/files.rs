@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weightseal::{Accept, CertificateVerifier, Error, PrivateKey, PublicKey, Shown, read_key};
+use weightseal::{Accept, CertificateVerifier, Code, Error, PrivateKey, PublicKey, Shown, read_key};
 
 use crate::passphrase::PassphraseFrom;
 
@@ -19,7 +19,13 @@ pub(crate) fn private_key(path: &Path, passphrase: &PassphraseFrom) -> Result<Pr
         asked = true;
         passphrase.open()
     })
-    .map_err(|error| in_file(path, error))?;
+    .map_err(|error| match error.code() {
+        Code::KeyMalformed | Code::KeyUnsupported | Code::PassphraseWrong | Code::PassphraseMissing => {
+            in_file(path, error)
+        }
+        // That is about the passphrase's file, or a signal.
+        _ => error,
+    })?;
     if !asked && !matches!(passphrase, PassphraseFrom::Asking) {
         tracing::warn!("the private key is not encrypted; the passphrase was not needed");
     }

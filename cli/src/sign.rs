@@ -122,7 +122,7 @@ fn tell_what_the_reference_cannot(manifest: &Manifest, public: &PublicKey) {
     let serialization = manifest.serialization();
     let mut unknown = Vec::new();
     if public.algorithm() == "Ed25519" {
-        unknown.push("Ed25519 keys");
+        unknown.push("an Ed25519 key");
     }
     if matches!(serialization.method, Method::Shards { .. }) {
         unknown.push("shards");
@@ -138,7 +138,7 @@ fn tell_what_the_reference_cannot(manifest: &Manifest, public: &PublicKey) {
     if !unknown.is_empty() {
         info!(
             "the command line of model_signing cannot verify this signature, for it has {}",
-            unknown.join(" and ")
+            unknown.join(", ")
         );
     }
 }

@@ -153,9 +153,7 @@ impl Config {
     pub(crate) fn policy(&self) -> Result<Policy, Error> {
         let mut policy = self.policy.clone();
         for (from, text) in self.keys.read()? {
-            for key in public_keys(&text) {
-                policy = policy.accept(Accept::key(key).map_err(|error| within(&from, &error))?);
-            }
+            policy = policy.accept(Accept::key(&text).map_err(|error| within(&from, &error))?);
         }
         let certificates = self.certificates.read()?;
         if !certificates.is_empty() {
@@ -225,22 +223,6 @@ fn within(from: &str, error: &Error) -> Error {
     Error::new(error.code(), format!("{from}: {error}")).with_help(error.help())
 }
 
-/// The public keys of a PEM text, each alone; a text without any as it is, for its error.
-fn public_keys(text: &[u8]) -> Vec<&[u8]> {
-    const BEGIN: &[u8] = b"-----BEGIN PUBLIC KEY-----";
-    let starts: Vec<usize> = text
-        .windows(BEGIN.len())
-        .enumerate()
-        .filter(|(_, window)| *window == BEGIN)
-        .map(|(at, _)| at)
-        .collect();
-    if starts.len() < 2 {
-        return vec![text];
-    }
-    let ends = starts.iter().skip(1).copied().chain([text.len()]);
-    starts.iter().zip(ends).filter_map(|(start, end)| text.get(*start..end)).collect()
-}
-
 /// The policy without trust.
 fn policy(given: &Given, mode: Mode) -> Result<Policy, Error> {
     let mut policy = Policy::new().mode(mode);
@@ -264,16 +246,11 @@ fn policy(given: &Given, mode: Mode) -> Result<Policy, Error> {
     for digest in given.texts("revoked-digest")? {
         policy = policy.revoke_digest(&digest).map_err(|_| no_digest("revoked-digest"))?;
     }
-    // What is not hex would never fit anything, so that a slip would revoke nothing.
-    for key in given
-        .all_parsed("revoked-key", "64 hexadecimal digits", |text| hex(text).filter(|hex| hex.len() == 64))?
-    {
-        policy = policy.revoke_key(&key);
+    for key in given.texts("revoked-key")? {
+        policy = policy.revoke_key(&key)?;
     }
-    for serial in given.all_parsed("revoked-certificate", "hexadecimal digits", |text| {
-        hex(text).filter(|hex| hex.len() <= 64)
-    })? {
-        policy = policy.revoke_certificate(&serial);
+    for serial in given.texts("revoked-certificate")? {
+        policy = policy.revoke_certificate(&serial)?;
     }
     Ok(policy)
 }

@@ -13,7 +13,7 @@ use std::{collections::HashMap, error::Error as StdError, fs, path::Path, proces
 
 use weightseal::{
     Accept, Algorithm, Bundle, CertificateSigner, Code, Error, Hashing, KeySigner, Model, Policy, PrivateKey,
-    Replace, Run, Signer,
+    Replace, Run, Shown, Signer, read_key, sigbus,
 };
 
 /// The flags that take a value; each may be repeated.
@@ -43,6 +43,7 @@ const VALUES: [&str; 19] = [
 const SWITCHES: [&str; 2] = ["ignore-unsigned-files", "use-staging"];
 
 fn main() -> ExitCode {
+    sigbus::exit_on_sigbus(3, Vec::new());
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -99,13 +100,13 @@ fn run() -> Result<(), Box<dyn StdError>> {
                         }
                     }
                     "verify" => drop(verify(&flags)?),
-                    other => return Err(misuse(&format!("unknown operation {other}")).into()),
+                    other => return Err(misuse(&format!("unknown operation {}", Shown(other))).into()),
                 }
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             println!("{}", serde_json::json!({ "times_ms": times }));
         }
-        other => return Err(misuse(&format!("unknown command {other}")).into()),
+        other => return Err(misuse(&format!("unknown command {}", Shown(other))).into()),
     }
     Ok(())
 }
@@ -113,13 +114,13 @@ fn run() -> Result<(), Box<dyn StdError>> {
 fn sign(flags: &Flags) -> Result<Bundle, Box<dyn StdError>> {
     let key = || -> Result<PrivateKey, Box<dyn StdError>> {
         let passphrase = flags.optional("password").map(weightseal::Passphrase::new);
-        Ok(PrivateKey::from_pem(&fs::read(flags.one("private-key")?)?, || Ok(passphrase))?)
+        Ok(PrivateKey::from_pem(&read_key(flags.one("private-key")?)?, || Ok(passphrase))?)
     };
     let signer: Box<dyn Signer> = match flags.one("method")? {
         "key" => Box::new(KeySigner::new(key()?)),
         "certificate" => Box::new(CertificateSigner::new(
             key()?,
-            &fs::read(flags.one("signing-cert")?)?,
+            &read_key(flags.one("signing-cert")?)?,
             &flags.files("cert-chain")?,
         )?),
         method => return Err(not_built_in(method).into()),
@@ -138,7 +139,7 @@ fn sign(flags: &Flags) -> Result<Bundle, Box<dyn StdError>> {
 
 fn verify(flags: &Flags) -> Result<weightseal::Report, Box<dyn StdError>> {
     let accept = match flags.one("method")? {
-        "key" => Accept::key(fs::read(flags.one("public-key")?)?)?,
+        "key" => Accept::key(read_key(flags.one("public-key")?)?)?,
         "certificate" => Accept::certificate(flags.files("cert-chain")?)?,
         method => return Err(not_built_in(method).into()),
     };
@@ -160,10 +161,7 @@ fn misuse(what: &str) -> Error {
 }
 
 fn not_built_in(method: &str) -> Error {
-    Error::new(
-        Code::FeatureMissing,
-        format!("the signing method {} is not built in", weightseal::Shown(method)),
-    )
+    Error::new(Code::FeatureMissing, format!("the signing method {} is not built in", Shown(method)))
 }
 
 struct Flags(HashMap<String, Vec<String>>);
@@ -175,7 +173,7 @@ impl Flags {
         while let Some(argument) = arguments.next() {
             let name = argument
                 .strip_prefix("--")
-                .ok_or_else(|| misuse(&format!("unexpected argument {argument}")))?;
+                .ok_or_else(|| misuse(&format!("unexpected argument {}", Shown(&argument))))?;
             let (name, inline) = match name.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (name, None),
@@ -185,7 +183,7 @@ impl Flags {
                 let value = inline.or_else(|| arguments.next());
                 values.push(value.ok_or_else(|| misuse(&format!("--{name} needs a value")))?);
             } else if !SWITCHES.contains(&name) {
-                return Err(misuse(&format!("unknown flag --{name}")));
+                return Err(misuse(&format!("unknown flag --{}", Shown(name))));
             }
         }
         Ok(Flags(flags))
@@ -208,10 +206,10 @@ impl Flags {
     }
 
     /// The contents of all files that a flag names, one after another.
-    fn files(&self, name: &str) -> Result<Vec<u8>, std::io::Error> {
+    fn files(&self, name: &str) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
         for path in self.all(name) {
-            all.extend(fs::read(path)?);
+            all.extend(read_key(path)?);
             all.push(b'\n');
         }
         Ok(all)

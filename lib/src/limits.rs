@@ -15,6 +15,15 @@ pub const FOLDER_DEPTH: usize = 256;
 /// Most entries of one listing, names through followed links included.
 pub const ENTRIES: usize = 10_000_000;
 
+/// Most names through links to folders that are looked at; a handful of such links can multiply without end.
+pub const ALIASES: usize = 100_000;
+
+/// Most items of an array of a bundle, and most keys of an object, where the format has no long ones.
+pub const JSON_ITEMS: usize = 10_000;
+
+/// Most resources of a statement.
+pub const RESOURCES: usize = 4_000_000;
+
 /// Most symbolic links followed to resolve one path, as the kernel has it.
 pub const LINKS_FOLLOWED: usize = 40;
 

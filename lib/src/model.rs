@@ -176,12 +176,14 @@ impl Model {
         for path in bundles.iter().filter_map(Bundle::path) {
             model.leave_out_signature(path);
         }
+        let mut hashed = content::Hashed::default();
         let mut checked: Vec<&Manifest> = Vec::new();
         for statement in statements {
             let manifest = statement.statement().manifest();
             if !checked.contains(&manifest) {
                 checked.push(manifest);
-                content::check(&model, manifest, run, report)?;
+                let hashed = (statements.len() > 1).then_some(&mut hashed);
+                content::check(&model, manifest, hashed, run, report)?;
                 report.assurance = Some(Assurance::Hashed);
             }
         }

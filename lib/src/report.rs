@@ -258,7 +258,19 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// SHA-256 over the key or certificate, in hex: what tells two identities apart.
+    /// What tells two signers apart: a key's fingerprint, or all names of a certificate.
+    pub(crate) fn who(&self) -> String {
+        match self {
+            Identity::Key { fingerprint, .. } => fingerprint.clone(),
+            Identity::Certificate { subject, names, .. } => {
+                let mut names = names.clone();
+                names.sort();
+                format!("{subject}\n{}", names.join("\n"))
+            }
+        }
+    }
+
+    /// SHA-256 over the key or certificate, in hex.
     pub fn fingerprint(&self) -> &str {
         match self {
             Identity::Key { fingerprint, .. } | Identity::Certificate { fingerprint, .. } => fingerprint,
@@ -278,7 +290,7 @@ pub struct ProvenTime {
 /// What bound this model to the signature, beyond its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Binding {
-    /// `expected-digest`, `name`, `version` or `model-id`.
+    /// `expected-digest`, `name` or `version`.
     pub by: String,
     /// The value that was demanded and found.
     pub value: String,

@@ -9,8 +9,8 @@ use std::fmt::{self, Write as _};
 ///
 /// Letters, digits, marks and spaces of any script are shown as they are; controls, line and paragraph separators, format
 /// characters (bidirectional marks, zero-width characters, tags), private-use characters and backslashes are written as
-/// `\n`, `\r`, `\t`, `\\` or `\u{..}`; a quotation mark is written `\"`. The second of two colons is escaped as well, and a
-/// percent sign, since continuous-integration services read `::` and `%0A` in logs.
+/// `\n`, `\r`, `\t`, `\\` or `\u{..}`; a quotation mark is written `\"`. The second of two colons or number
+/// signs is escaped as well, and a percent sign, since continuous-integration services read `::`, `##[` and `%0A` in logs.
 #[derive(Clone, Copy)]
 pub struct Shown<'a>(pub &'a str);
 
@@ -36,6 +36,7 @@ impl fmt::Display for Shown<'_> {
                 '"' => f.write_str("\\\"")?,
                 '%' => f.write_str("\\u{25}")?,
                 ':' if previous == ':' => f.write_str("\\u{3a}")?,
+                '#' if previous == '#' => f.write_str("\\u{23}")?,
                 c if hidden(c) => write!(f, "\\u{{{:x}}}", c as u32)?,
                 c => f.write_char(c)?,
             }
@@ -58,7 +59,7 @@ pub(crate) fn hidden(c: char) -> bool {
             0xAD | 0x34F | 0x61C | 0x115F | 0x1160 | 0x17B4 | 0x17B5
             | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F
             | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB
-            | 0xE000..=0xF8FF | 0x1D173..=0x1D17A | 0xE0000..=0x10FFFF)
+            | 0xE000..=0xF8FF | 0x13430..=0x1345F | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0000..=0x10FFFF)
 }
 
 /// Writes a value as JSON in plain ASCII: everything that [`Shown`] would escape, and every other character past `~`, is
@@ -117,7 +118,8 @@ impl<F: serde_json::ser::Formatter> serde_json::ser::Formatter for Ascii<F> {
         fragment: &str,
     ) -> std::io::Result<()> {
         let mut rest = fragment;
-        while let Some(at) = rest.find(|c: char| !(' '..='~').contains(&c)) {
+        // A number sign after another starts a command of some continuous-integration services, wherever it stands.
+        while let Some(at) = rest.find(|c: char| !(' '..='~').contains(&c) || c == '#') {
             let (plain, odd) = rest.split_at(at);
             writer.write_all(plain.as_bytes())?;
             let mut chars = odd.chars();
@@ -138,10 +140,10 @@ mod tests {
 
     #[test]
     fn nothing_leaves_its_line_or_turns_it_around() {
-        let name = "a\n::error::x\r\u{1b}[31m\u{202e}%0A\"\\\u{2028}\u{feff}";
+        let name = "##vso[a\n::error::x\r\u{1b}[31m\u{202e}%0A\"\\\u{2028}\u{feff}";
         assert_eq!(
             Shown(name).to_string(),
-            "a\\n:\\u{3a}error:\\u{3a}x\\r\\u{1b}[31m\\u{202e}\\u{25}0A\\\"\\\\\\u{2028}\\u{feff}"
+            "#\\u{23}vso[a\\n:\\u{3a}error:\\u{3a}x\\r\\u{1b}[31m\\u{202e}\\u{25}0A\\\"\\\\\\u{2028}\\u{feff}"
         );
         assert_eq!(Shown("モデル/é.bin").to_string(), "モデル/é.bin");
     }

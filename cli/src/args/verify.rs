@@ -112,7 +112,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "IDENTITY", help_heading = SIGSTORE)]
     identity: Option<String>,
 
-    /// Who vouches for the identity, such as https://accounts.example.com
+    /// Who vouches for the identity, for example `https://accounts.example.com`
     #[arg(long, value_name = "URL", help_heading = SIGSTORE)]
     identity_provider: Option<String>,
 
@@ -256,9 +256,11 @@ impl VerifyArgs {
         if let Some(version) = &self.release {
             policy = policy.version(version);
         }
-        policy = self.revoked_key.iter().fold(policy, |policy, key| policy.revoke_key(key));
-        policy =
-            self.revoked_certificate.iter().fold(policy, |policy, serial| policy.revoke_certificate(serial));
+        policy = self.revoked_key.iter().try_fold(policy, |policy, key| policy.revoke_key(key))?;
+        policy = self
+            .revoked_certificate
+            .iter()
+            .try_fold(policy, |policy, serial| policy.revoke_certificate(serial))?;
         for digest in &self.revoked_digest {
             policy = policy.revoke_digest(digest)?;
         }

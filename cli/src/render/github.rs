@@ -106,6 +106,9 @@ pub(crate) fn report(report: &Report) -> String {
     for binding in &report.bound {
         row("bound by", &format!("{} {}", binding.by, Shown(&binding.value)));
     }
+    if report.bound.is_empty() && report.assurance.is_some() {
+        row("bound by", "its content alone: any other model of this signer would pass in its place");
+    }
     if let Some(assurance) = report.assurance {
         let counts = &report.counts;
         let checked = format!(

@@ -1,6 +1,7 @@
 //! The command line as it is used: whole invocations, their output, exit codes, and what they leave behind.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "tests have names")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod cases;
 mod ends;

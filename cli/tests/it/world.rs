@@ -39,7 +39,9 @@ impl World {
         weights.write(&world.path("m")).unwrap();
         world.write("m/config.json", "{\"model_type\": \"llama\"}\n");
         world.write("one.gguf", "GGUF and no more");
-        for (name, kind, seed) in [("release", KeyKind::P256, 1), ("other", KeyKind::P256, 2), ("ed", KeyKind::Ed25519, 1)] {
+        for (name, kind, seed) in
+            [("release", KeyKind::P256, 1), ("other", KeyKind::P256, 2), ("ed", KeyKind::Ed25519, 1)]
+        {
             let key = Key::new(kind, seed);
             world.write(&format!("{name}.key"), key.pkcs8_pem());
             world.write(&format!("{name}.pub"), key.public_pem());
@@ -51,7 +53,8 @@ impl World {
         world.write("leaf.pem", case.leaf_pem());
         world.write("ca.pem", case.intermediates_pem());
         world.write("root.pem", case.anchors_pem());
-        let other = testkit::pki::Pki::root(KeyKind::P256).seed(7).subject("CN=Other Root").valid(FROM, FROM + 1);
+        let other =
+            testkit::pki::Pki::root(KeyKind::P256).seed(7).subject("CN=Other Root").valid(FROM, FROM + 1);
         world.write("other-root.pem", other.self_signed().pem());
         world
     }
@@ -72,7 +75,9 @@ impl World {
     pub(crate) fn command(&self, program: &str) -> Command {
         let binaries = Path::new(env!("CARGO_BIN_EXE_weightseal")).parent().unwrap();
         let path = env::join_paths(
-            [binaries.to_owned()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
+            [binaries.to_owned()]
+                .into_iter()
+                .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
         );
         let mut command = Command::new(program);
         command.current_dir(self.dir()).env_clear().env("PATH", path.unwrap()).env("HOME", self.dir());

@@ -75,11 +75,3 @@ fn what_contradicts_itself_is_misuse() {
         matches!(Config::read(&["x".into()], &variables[..1]), Err(Refused::Misuse(error)) if error.code() == Code::TrustMissing)
     );
 }
-
-#[test]
-fn every_key_of_a_text_counts() {
-    let key = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n";
-    assert_eq!(public_keys(format!("{key}text\n{key}").as_bytes()).len(), 2);
-    assert_eq!(public_keys(key.as_bytes()), [key.as_bytes()]);
-    assert_eq!(public_keys(b"none"), [b"none"]);
-}

@@ -8,7 +8,7 @@ use base64::{
 };
 
 use super::json::Object;
-use crate::{Error, code::Code, shown::Shown};
+use crate::{Error, code::Code, limits, shown::Shown};
 
 /// The payload type of an in-toto statement.
 pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -27,7 +27,7 @@ impl Envelope {
         let payload_type = envelope.string("payloadType")?;
         let payload = envelope.string("payload")?;
         let payload = decode(&payload).ok_or_else(|| envelope.mistyped("payload", "base64"))?;
-        let signatures = envelope.array("signatures")?;
+        let signatures = envelope.array("signatures", limits::JSON_ITEMS)?;
         envelope.finish()?;
         if payload_type != PAYLOAD_TYPE {
             return Err(Error::new(

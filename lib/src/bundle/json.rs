@@ -35,6 +35,9 @@ pub(crate) fn check<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Error> {
                 Some(Fault::Depth) => {
                     (Code::JsonTooDeep, format!("is nested more than {} levels deep", limits::JSON_DEPTH))
                 }
+                Some(Fault::Keys) => {
+                    (Code::JsonTooLarge, format!("has an object with more than {} keys", limits::JSON_ITEMS))
+                }
                 Some(Fault::Duplicate(key)) => {
                     (Code::JsonDuplicateKey, format!("has the key {:?} twice in one object", Shown(&key)))
                 }
@@ -47,6 +50,7 @@ pub(crate) fn check<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Error> {
 
 enum Fault {
     Depth,
+    Keys,
     Duplicate(String),
 }
 
@@ -120,6 +124,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
             if few.contains(&key) || many.contains(&key) {
                 self.fault.set(Some(Fault::Duplicate(key.0.into_owned())));
                 return Err(de::Error::custom("duplicate key"));
+            }
+            if many.len() == limits::JSON_ITEMS {
+                self.fault.set(Some(Fault::Keys));
+                return Err(de::Error::custom("too many keys"));
             }
             if few.len() < 16 {
                 few.push(key);
@@ -208,6 +216,11 @@ impl<'a> Object<'a> {
         })
     }
 
+    /// What the field holds, as it is written, without taking it.
+    pub(crate) fn peek(&self, field: &str) -> Option<&'a RawValue> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, raw)| *raw)
+    }
+
     /// Whether the field is there.
     pub(crate) fn has(&self, field: &str) -> bool {
         self.fields.iter().any(|(name, _)| name == field)
@@ -247,18 +260,44 @@ impl<'a> Object<'a> {
         if self.has(field) { self.object(field).map(Some) } else { Ok(None) }
     }
 
-    /// A required array.
-    pub(crate) fn array(&mut self, field: &str) -> Result<Array<'a>, Error> {
+    /// A required array of at most so many items.
+    pub(crate) fn array(&mut self, field: &str, most: usize) -> Result<Array<'a>, Error> {
+        struct Items(usize);
+        impl<'de> Visitor<'de> for Items {
+            type Value = Option<Vec<&'de RawValue>>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    if items.len() < self.0 {
+                        items.push(item);
+                    } else {
+                        while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(items))
+            }
+        }
         let raw = self.need(field)?;
         let path = self.join(field);
-        let items = serde_json::from_str(raw.get()).map_err(|_| mistyped(&path, "an array"))?;
-        Ok(Array { path, items })
+        match serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Items(most)) {
+            Ok(Some(items)) => Ok(Array { path, items }),
+            Ok(None) => {
+                Err(Error::new(Code::JsonTooLarge, format!("{} has more than {most} items", Shown(&path))))
+            }
+            Err(_) => Err(mistyped(&path, "an array")),
+        }
     }
 
     /// An array; one that is left out is empty.
-    pub(crate) fn optional_array(&mut self, field: &str) -> Result<Array<'a>, Error> {
+    pub(crate) fn optional_array(&mut self, field: &str, most: usize) -> Result<Array<'a>, Error> {
         if self.has(field) {
-            self.array(field)
+            self.array(field, most)
         } else {
             Ok(Array { path: self.join(field), items: Vec::new() })
         }

@@ -38,6 +38,8 @@ pub struct Bundle {
     pub(crate) log_entries: usize,
     /// Whether RFC 3161 timestamps are there.
     pub(crate) timestamps: bool,
+    /// Media type and material as they were read, to be written again as they are.
+    read: Option<(String, Box<RawValue>)>,
 }
 
 /// What a bundle says it was signed with. A claim: none of it is ever a reason to trust.
@@ -82,15 +84,30 @@ impl Bundle {
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let text = json::check(bytes, "the bundle")?;
         let mut bundle = Object::document(text, "")?;
-        let version = media_version(&bundle.string("mediaType")?)?;
+        let media_type = bundle.string("mediaType")?;
+        let version = media_version(&media_type)?;
         if bundle.has("messageSignature") {
             return Err(Error::new(Code::MessageSignature, "the bundle has a messageSignature"));
         }
+        let written = bundle.peek("verificationMaterial").map(ToOwned::to_owned);
         let material = bundle.object("verificationMaterial")?;
         let envelope = bundle.object("dsseEnvelope")?;
         bundle.finish()?;
         let (material, log_entries, timestamps) = parse_material(material, version)?;
-        Ok(Bundle { path: None, material, envelope: Envelope::parse(envelope)?, log_entries, timestamps })
+        let read = written.map(|material| (media_type.into_owned(), material));
+        Ok(Bundle {
+            path: None,
+            material,
+            envelope: Envelope::parse(envelope)?,
+            log_entries,
+            timestamps,
+            read,
+        })
+    }
+
+    /// A bundle that was just signed.
+    pub(crate) fn new(material: Material, envelope: Envelope) -> Self {
+        Bundle { path: None, material, envelope, log_entries: 0, timestamps: false, read: None }
     }
 
     /// The statement that the bundle carries. Nothing in it is proven.
@@ -123,7 +140,8 @@ impl Bundle {
         self.path.as_deref()
     }
 
-    /// The bundle's JSON, in one line, as the OMS 1.0 schemas have it.
+    /// The bundle's JSON, in one line, as the OMS 1.0 schemas have it; of a bundle that was read, its media type and material
+    /// are as they were.
     pub fn to_json(&self) -> String {
         let encoded = |bytes: &[u8]| envelope::encode(bytes);
         let material = match &self.material {
@@ -142,9 +160,13 @@ impl Bundle {
             },
             Material::Sigstore => WireMaterial::default(),
         };
+        let (media_type, verification_material) = match &self.read {
+            Some((media_type, material)) => (media_type.as_str(), Written::Read(material)),
+            None => (MEDIA_TYPE, Written::Made(material)),
+        };
         serde_json::to_string(&WireBundle {
-            media_type: MEDIA_TYPE,
-            verification_material: material,
+            media_type,
+            verification_material,
             dsse_envelope: WireEnvelope {
                 payload: encoded(&self.envelope.payload),
                 payload_type: envelope::PAYLOAD_TYPE,
@@ -196,13 +218,13 @@ fn parse_material(mut wire: Object<'_>, version: u8) -> Result<(Material, usize,
             format!("the bundle has {kinds} kinds of verification material"),
         ));
     }
-    let log_entries = wire.optional_array("tlogEntries")?;
+    let log_entries = wire.optional_array("tlogEntries", limits::JSON_ITEMS)?;
     for entry in log_entries.objects() {
         entry?;
     }
     let timestamps = match wire.optional_object("timestampVerificationData")? {
         Some(mut data) => {
-            let list = data.optional_array("rfc3161Timestamps")?;
+            let list = data.optional_array("rfc3161Timestamps", limits::JSON_ITEMS)?;
             data.finish()?;
             list.len() > 0
         }
@@ -217,7 +239,7 @@ fn parse_material(mut wire: Object<'_>, version: u8) -> Result<(Material, usize,
         key.finish()?;
         Material::Key { hint }
     } else if let Some(mut chain) = wire.optional_object("x509CertificateChain")? {
-        let certificates = chain.array("certificates")?;
+        let certificates = chain.array("certificates", limits::JSON_ITEMS)?;
         chain.finish()?;
         let chain = certificates
             .objects()
@@ -248,9 +270,16 @@ fn parse_certificate(mut wire: Object<'_>) -> Result<Vec<u8>, Error> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WireBundle<'a> {
-    media_type: &'static str,
-    verification_material: WireMaterial<'a>,
+    media_type: &'a str,
+    verification_material: Written<'a>,
     dsse_envelope: WireEnvelope,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Written<'a> {
+    Read(&'a RawValue),
+    Made(WireMaterial<'a>),
 }
 
 #[derive(Default, Serialize)]

@@ -8,6 +8,7 @@ use super::json::{self, Object};
 use crate::{
     Error,
     code::Code,
+    limits,
     manifest::{
         Algorithm, Digest, Manifest, Method, Resource, ResourceName, Serialization, parse_shard_name,
     },
@@ -51,7 +52,7 @@ impl Statement {
             Error::new(Code::IoFailed, "the statement cannot be written").with_source(error)
         })?;
         // Base64 makes four bytes of three, and the bundle has to be readable again.
-        if payload.len() as u64 / 3 * 4 + 65_536 > crate::limits::BUNDLE_BYTES {
+        if payload.len() as u64 / 3 * 4 + 65_536 > limits::BUNDLE_BYTES {
             return Err(Error::new(
                 Code::JsonTooLarge,
                 format!("the statement has {} bytes, too many for a bundle", payload.len()),
@@ -133,7 +134,7 @@ pub(crate) fn claims_legacy(payload: &[u8]) -> bool {
 type Parsed = (String, Release, Manifest, bool);
 
 fn current(mut statement: Object<'_>) -> Result<Parsed, Error> {
-    let subjects = statement.array("subject")?;
+    let subjects = statement.array("subject", limits::RESOURCES)?;
     let mut items = subjects.objects();
     let (Some(subject), None) = (items.next(), items.next()) else {
         return Err(Error::new(
@@ -154,7 +155,7 @@ fn current(mut statement: Object<'_>) -> Result<Parsed, Error> {
     };
 
     let mut predicate = statement.object("predicate")?;
-    let items = predicate.array("resources")?;
+    let items = predicate.array("resources", limits::RESOURCES)?;
     // Such statements break the schema in other ways too, which would tell their reader less.
     if let Some(Ok(mut first)) = items.objects().next()
         && let Ok(algorithm) = first.string("algorithm")
@@ -202,7 +203,7 @@ fn serialization(mut wire: Object<'_>) -> Result<Serialization, Error> {
     };
     let allow_symlinks = wire.boolean("allow_symlinks")?;
     let ignore_paths = wire
-        .optional_array("ignore_paths")?
+        .optional_array("ignore_paths", limits::RESOURCES)?
         .strings()
         .map(|path| path.map(Into::into))
         .collect::<Result<_, _>>()?;
@@ -260,7 +261,7 @@ fn resource(
 
 /// Release 0.2.0: every file is a subject with a SHA-256 digest; the root digest is taken over them.
 fn legacy(mut statement: Object<'_>) -> Result<Parsed, Error> {
-    let subjects = statement.array("subject")?;
+    let subjects = statement.array("subject", limits::RESOURCES)?;
     let only = subjects.len() == 1;
     let mut resources: Vec<Resource> = Vec::with_capacity(subjects.len());
     for subject in subjects.objects() {

@@ -40,18 +40,36 @@ impl PublicKey {
     /// # Errors
     /// `key-malformed`; `key-unsupported` for RSA and other curves.
     pub fn from_pem(text: &[u8]) -> Result<Self, Error> {
+        let mut keys = Self::all_from_pem(text)?;
+        Ok(keys.swap_remove(0))
+    }
+
+    /// Reads every key of a PEM text; there is at least one.
+    ///
+    /// # Errors
+    /// As [`from_pem`](PublicKey::from_pem), for any of them.
+    pub fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, Error> {
         let text = std::str::from_utf8(text)
             .map_err(|_| Error::new(Code::KeyMalformed, "the public key is not a PEM file"))?;
-        let mut labels = Vec::new();
+        let (mut keys, mut others) = (Vec::new(), Vec::new());
         for block in pem::blocks(text) {
             if block.label == "PUBLIC KEY" {
-                return Self::from_der(&block.der);
+                keys.push(Self::from_der(&block.der)?);
+            } else {
+                others.push(block.label);
             }
-            labels.push(block.label.to_owned());
+        }
+        if keys.len() != text.matches("-----BEGIN PUBLIC KEY-----").count() {
+            return Err(Error::new(Code::KeyMalformed, "a PEM block PUBLIC KEY is cut or is not base64"));
+        }
+        if !keys.is_empty() {
+            return Ok(keys);
         }
         let error = Error::new(Code::KeyMalformed, "there is no PEM block PUBLIC KEY in the public key file");
-        Err(match labels.first().map(String::as_str) {
-            Some("CERTIFICATE") => error.with_help("this is a certificate; give it with --certificate-chain"),
+        Err(match others.first() {
+            Some(&"CERTIFICATE") => {
+                error.with_help("this is a certificate; give it with --certificate-chain")
+            }
             Some(label) if label.ends_with("PRIVATE KEY") => {
                 error.with_help("this is a private key; give the public one that belongs to it")
             }

@@ -1,27 +1,49 @@
 //! Steps 4 to 7 of a verification: the content of a model against a manifest that is true.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use super::Model;
 use crate::{
     Error, Run,
     code::Code,
     hash::{Job, Plan, hash},
-    manifest::{Digest, Manifest, ManifestFile, Method},
+    manifest::{Algorithm, Digest, Manifest, ManifestFile, Method},
     report::{Finding, Report},
     safetensors::Tensors,
     shown::Shown,
     source::{
-        Entry,
+        Entry, FileStamp,
         listing::{GIT_PATHS, Listing, Rules, Signed},
     },
 };
 
-/// Checks a model against a manifest; what is found goes into the report.
+/// What was hashed already in one verification, by algorithm, path and bytes: several statements on one model mostly name the
+/// same files. A digest holds as long as the stamp of its file does.
+#[derive(Default)]
+pub(super) struct Hashed(HashMap<(Algorithm, String, Range<u64>), (FileStamp, Digest)>);
+
+impl Hashed {
+    fn get(&self, algorithm: Algorithm, entry: &Entry, range: &Range<u64>) -> Option<Digest> {
+        let (stamp, digest) = self.0.get(&(algorithm, entry.location().to_owned(), range.clone()))?;
+        (*stamp == entry.stamp.file && *stamp != FileStamp::default()).then_some(*digest)
+    }
+}
+
+/// Checks a model against a manifest; what is found goes into the report. `hashed` has what earlier statements needed, and is
+/// added to where there are later ones.
 ///
 /// # Errors
 /// When the check as a whole could not be made. What was found until then stands in the report.
-pub(super) fn check(model: &Model, manifest: &Manifest, run: &Run, report: &mut Report) -> Result<(), Error> {
+pub(super) fn check(
+    model: &Model,
+    manifest: &Manifest,
+    mut hashed: Option<&mut Hashed>,
+    run: &Run,
+    report: &mut Report,
+) -> Result<(), Error> {
     let source = &*model.source;
     let serialization = manifest.serialization();
     let rules = Rules {
@@ -43,26 +65,49 @@ pub(super) fn check(model: &Model, manifest: &Manifest, run: &Run, report: &mut 
     }
 
     // 5. Every byte that is signed.
-    let (plan, resources) = plan(manifest, &listing.files, &pairs);
-    run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(|job| job.range.end - job.range.start).sum());
+    let algorithm = serialization.algorithm;
+    let (mut known, mut jobs, mut resources) = (Vec::new(), Vec::new(), Vec::new());
+    for (job, resource) in ranges(manifest, &listing.files, &pairs) {
+        let entry = listing.files.get(job.entry);
+        match hashed
+            .as_deref()
+            .zip(entry)
+            .and_then(|(hashed, entry)| hashed.get(algorithm, entry, &job.range))
+        {
+            Some(digest) => known.push((job, resource, digest)),
+            None => {
+                jobs.push(job);
+                resources.push(resource);
+            }
+        }
+    }
+    let plan = Plan { algorithm, entries: &listing.files, jobs };
+    let bytes = plan.jobs.iter().map(|job| job.range.end - job.range.start).sum();
+    run.told().hashing(pairs.len() as u64, bytes);
     let digests = hash(&plan, source, None, run);
     run.told().done();
     let digests = digests?;
 
-    // 6. The same names and stamps as before?
-    let changes = listing.changes(&Listing::take(source, &rules, &signed, run)?);
+    // 6. The same names and stamps as before, and the model still in its place?
+    let mut changes = listing.changes(&Listing::take(source, &rules, &signed, run)?);
+    changes.extend(source.unmoved(run).err().map(Error::into_finding));
 
     // 7. The difference.
     let mut difference = Difference::new(&changes);
+    for (job, resource, digest) in known {
+        difference.add(manifest, &listing.files, &job, resource, Ok(digest));
+    }
     for ((job, resource), digest) in plan.jobs.iter().zip(resources).zip(digests) {
+        if let (Some(hashed), Some(entry), Ok(digest)) =
+            (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
+        {
+            let key = (algorithm, entry.location().to_owned(), job.range.clone());
+            hashed.0.insert(key, (entry.stamp.file, *digest));
+        }
         difference.add(manifest, &listing.files, job, resource, digest);
     }
-    report.counts.signed += manifest.files().len() as u64;
-    report.counts.verified += (pairs.len() - difference.failed.len()) as u64;
-    report.counts.ignored += listing.ignored;
-    report.counts.unsigned += listing.tolerated;
-    report.counts.links += listing.links;
-    report.bytes += plan.jobs.iter().map(|job| job.range.end - job.range.start).sum::<u64>();
+    count(&listing, manifest, pairs.len() - difference.failed.len(), report);
+    report.bytes += bytes;
     let mut findings = difference.findings;
     name_tensors(model, &listing.files, &mut findings, run);
     for finding in findings.iter().chain(&changes) {
@@ -70,10 +115,22 @@ pub(super) fn check(model: &Model, manifest: &Manifest, run: &Run, report: &mut 
     }
     report.findings.extend(findings);
     report.findings.extend(changes);
-    report.findings.sort_by(|a, b| {
-        (&a.name, a.range.as_ref().map(|r| r.start)).cmp(&(&b.name, b.range.as_ref().map(|r| r.start)))
-    });
+    let place = |finding: &Finding| (finding.name.clone(), finding.range.as_ref().map(|range| range.start));
+    report.findings.sort_by_cached_key(place);
+    report.findings.dedup();
     Ok(())
+}
+
+/// Counts files. Several statements are mostly on the same ones, so that the largest number counts, and of what was verified
+/// the smallest.
+fn count(listing: &Listing, manifest: &Manifest, verified: usize, report: &mut Report) {
+    let verified = verified as u64;
+    let counts = &mut report.counts;
+    counts.verified = if counts.signed == 0 { verified } else { counts.verified.min(verified) };
+    counts.signed = counts.signed.max(manifest.files().len() as u64);
+    counts.ignored = counts.ignored.max(listing.ignored);
+    counts.unsigned += listing.tolerated;
+    counts.links = counts.links.max(listing.links);
 }
 
 /// What is left out: by the statement, by the caller, by Git's defaults, and the signatures.
@@ -175,6 +232,14 @@ fn compare<'a>(
         if wanted.signed(&entry.name) == Signed::Yes {
             continue;
         }
+        // The reference follows links to files only, so that its statements have no names through a link to a folder. Such a
+        // name is let pass where the statement has none through that link and the file itself is signed.
+        if let Some(link) = &entry.through
+            && wanted.signed(link) == Signed::No
+            && wanted.signed(entry.location()) == Signed::Yes
+        {
+            continue;
+        }
         // Shards cannot name a file without bytes.
         let nameless = entry.size == 0 && manifest.serialization().method != Method::Files;
         if nameless {
@@ -199,26 +264,20 @@ fn wrong_size(name: &str, expected: u64, actual: u64) -> Finding {
         .differs(format!("{expected} bytes"), format!("{actual} bytes"))
 }
 
-/// What to hash, and for each job the resource that it is to equal.
-fn plan<'a>(manifest: &Manifest, entries: &'a [Entry], pairs: &[Pair]) -> (Plan<'a>, Vec<usize>) {
-    let mut jobs = Vec::new();
-    let mut resources = Vec::new();
+/// What is to be hashed, and for each range the resource that it is to equal.
+fn ranges(manifest: &Manifest, entries: &[Entry], pairs: &[Pair]) -> Vec<(Job, usize)> {
+    let mut ranges = Vec::new();
     for pair in pairs {
         let (Some(file), Some(entry)) = (manifest.files().get(pair.file), entries.get(pair.entry)) else {
             continue;
         };
         for index in &file.resources {
             let index = *index as usize;
-            let range = manifest
-                .resources()
-                .get(index)
-                .and_then(|resource| resource.range.clone())
-                .unwrap_or(0..entry.size);
-            jobs.push(Job { entry: pair.entry, range });
-            resources.push(index);
+            let range = manifest.resources().get(index).and_then(|resource| resource.range.clone());
+            ranges.push((Job { entry: pair.entry, range: range.unwrap_or(0..entry.size) }, index));
         }
     }
-    (Plan { algorithm: manifest.serialization().algorithm, entries, jobs }, resources)
+    ranges
 }
 
 /// Collects what the digests tell.

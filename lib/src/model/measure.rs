@@ -39,6 +39,7 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
     run.told().done();
     let digests = digests?;
     refuse(&listing.changes(&Listing::take(source, &rules, &nothing_signed, run)?))?;
+    source.unmoved(run)?;
 
     let mut resources = Vec::with_capacity(plan.jobs.len());
     for (job, digest) in plan.jobs.iter().zip(digests) {

@@ -6,11 +6,12 @@ use std::path::{Component, Path, PathBuf};
 /// not valid UTF-8. A relative path counts from the model. The last part is not followed when it is a link, and nothing has
 /// to exist.
 pub(super) fn inside(folder: &Path, path: &Path) -> Option<String> {
-    let path = plain(&folder.join(path));
-    let found = path.strip_prefix(folder).map(Path::to_owned).ok().or_else(|| {
-        let real = real_parent(&path)?.join(path.file_name()?);
-        real.strip_prefix(folder).map(Path::to_owned).ok()
-    })?;
+    let path = folder.join(path);
+    let found = match path.strip_prefix(folder) {
+        // Read as it is written; a `..` after a link leads elsewhere than its text says.
+        Ok(inside) if !inside.components().any(|part| part == Component::ParentDir) => plain(inside),
+        _ => plain(&real(&path)).strip_prefix(folder).ok()?.to_owned(),
+    };
     let name = found.to_str()?;
     (!name.is_empty()).then(|| name.to_owned())
 }
@@ -30,12 +31,17 @@ fn plain(path: &Path) -> PathBuf {
     out
 }
 
-/// The folder of a path without links: that of the nearest ancestor that exists, and the rest as it is written.
-fn real_parent(path: &Path) -> Option<PathBuf> {
-    let parent = path.parent()?;
-    parent
-        .ancestors()
-        .find_map(|ancestor| Some(ancestor.canonicalize().ok()?.join(parent.strip_prefix(ancestor).ok()?)))
+/// A path without links in its folders: the nearest one that exists is resolved, the rest stays as it is written.
+fn real(path: &Path) -> PathBuf {
+    let (folder, name) = match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => (folder, Path::new(name)),
+        _ => (path, Path::new("")),
+    };
+    let resolved = folder.ancestors().find_map(|ancestor| {
+        let rest = folder.strip_prefix(ancestor).ok()?;
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    resolved.unwrap_or_else(|| folder.to_owned()).join(name)
 }
 
 #[cfg(test)]
@@ -62,6 +68,10 @@ mod tests {
         }
         assert_eq!(inside(&folder, &base.join("link/new/x.sig")).as_deref(), Some("new/x.sig"));
         assert_eq!(inside(&folder, &folder.join("sub/x")).as_deref(), Some("sub/x"));
+        std::fs::create_dir_all(base.join("other/deep")).unwrap();
+        std::os::unix::fs::symlink(base.join("other/deep"), folder.join("out")).unwrap();
+        assert_eq!(inside(&folder, &folder.join("out/../evil")), None, "it is beside where the link leads");
+        assert_eq!(inside(&folder, &folder.join("out/x")).as_deref(), Some("out/x"));
         assert_eq!(inside(&folder, &base.join("modelx/y")), None);
         assert_eq!(inside(&folder, &base.join("link")), None);
     }

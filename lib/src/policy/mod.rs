@@ -33,7 +33,7 @@ pub enum Mode {
 pub struct Accept(Arc<dyn Verifier>);
 
 impl Accept {
-    /// The holder of this public key, in PEM.
+    /// The holder of this public key, in PEM, or of any of several in one text.
     ///
     /// # Errors
     /// `key-malformed`, `key-unsupported`.
@@ -103,8 +103,10 @@ impl Policy {
         self
     }
 
-    /// Requires signatures by so many different identities; bundles beyond that need not be accepted. Without it every
-    /// bundle that is given has to be.
+    /// Requires signatures by so many different signers; bundles beyond that need not be accepted, but what an accepted one
+    /// says has to be true. Without it every bundle that is given has to be accepted.
+    ///
+    /// The same key, or the same names in certificates, is one signer however often he signed.
     #[must_use]
     pub fn require(mut self, identities: usize) -> Self {
         self.require = Some(identities.max(1));
@@ -141,18 +143,25 @@ impl Policy {
         self
     }
 
-    /// Revokes a key: hex SHA-256 over its SPKI in DER, as reports call it.
-    #[must_use]
-    pub fn revoke_key(mut self, fingerprint: &str) -> Self {
-        self.revoked_keys.insert(plain_hex(fingerprint));
-        self
+    /// Revokes a key: hex SHA-256 over its SPKI in DER, as reports call it, or the hint of its bundles.
+    ///
+    /// # Errors
+    /// `bad-argument` unless it is the hex of a SHA-256; colons, spaces and case do not matter.
+    pub fn revoke_key(mut self, fingerprint: &str) -> Result<Self, Error> {
+        let hex = revoked_hex(fingerprint, 64..=64, "a key's SHA-256 fingerprint of 64 hex digits")?;
+        self.revoked_keys.insert(hex);
+        Ok(self)
     }
 
-    /// Revokes a certificate, leaf or authority: its serial number in hex, or hex SHA-256 over its DER.
-    #[must_use]
-    pub fn revoke_certificate(mut self, serial: &str) -> Self {
-        self.revoked_certificates.insert(serial_hex(serial));
-        self
+    /// Revokes a certificate, be it leaf, authority or anchor: its serial number in hex, or hex SHA-256 over its DER.
+    ///
+    /// # Errors
+    /// `bad-argument` unless it is hex of at most 40 digits, or of 64; colons, spaces and case do not matter.
+    pub fn revoke_certificate(mut self, serial: &str) -> Result<Self, Error> {
+        let what = "a serial number of up to 40 hex digits, or a SHA-256 of 64";
+        let hex = revoked_hex(serial, 1..=40, what).or_else(|_| revoked_hex(serial, 64..=64, what))?;
+        self.revoked_certificates.insert(without_zeros(&hex));
+        Ok(self)
     }
 
     /// Revokes a model: its root digest.
@@ -215,11 +224,11 @@ impl Policy {
             }
             report.signatures.push(row);
         }
-        let identities: HashSet<&str> = accepted.iter().map(|statement| statement.key.as_str()).collect();
-        let enough = self.require.map_or(refused.is_empty(), |required| identities.len() >= required);
+        let signers = signers(&accepted);
+        let enough = self.require.map_or(refused.is_empty(), |required| signers >= required);
         if !enough {
             if let Some(required) = self.require.filter(|_| refused.is_empty() || !accepted.is_empty()) {
-                let what = format!("{} of {required} required signers have signed", identities.len());
+                let what = format!("{signers} of {required} required signers have signed");
                 refused.push(Finding::new(Code::TooFewSignatures, what));
             }
             report.findings.append(&mut refused);
@@ -275,11 +284,13 @@ impl Policy {
         row.identity = Some(proof.identity.clone());
         row.time = Some(proof.time.clone());
         row.notes.clone_from(&proof.notes);
-        if self.revoked_keys.contains(&proof.key) {
+        if self.revoked_keys.contains(&proof.key) || self.revoked_keys.contains(&proof.hint) {
             return Err(Finding::new(Code::KeyRevoked, format!("the key {} is revoked", proof.key)));
         }
-        if let Some(serial) =
-            proof.certificates.iter().find(|serial| self.revoked_certificates.contains(&serial_hex(serial)))
+        if let Some(serial) = proof
+            .certificates
+            .iter()
+            .find(|serial| self.revoked_certificates.contains(&without_zeros(serial)))
         {
             return Err(Finding::new(
                 Code::CertificateRevoked,
@@ -303,7 +314,7 @@ impl Policy {
         let release = statement.release();
         demand(Code::NameNotExpected, "name", self.name.as_ref(), release.name.as_ref())?;
         demand(Code::VersionNotExpected, "version", self.version.as_ref(), release.version.as_ref())?;
-        Ok(VerifiedStatement { statement, key: proof.key })
+        Ok(VerifiedStatement { statement, who: proof.identity.who(), key: proof.key })
     }
 
     /// Asks each accepted verifier; the reason that tells most is given when none proves the bundle.
@@ -382,25 +393,43 @@ fn root_digest(text: &str) -> Result<Digest, Error> {
     }
 }
 
-/// Hex in lower case, without colons and spaces between the digits, as other tools print fingerprints.
-fn plain_hex(text: &str) -> String {
-    text.strip_prefix("sha256:")
-        .unwrap_or(text)
-        .chars()
-        .filter(|c| !matches!(c, ':' | ' '))
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+/// What is revoked, as plain lower-case hex; what cannot be such a thing must not look revoked.
+fn revoked_hex(text: &str, digits: std::ops::RangeInclusive<usize>, what: &str) -> Result<String, Error> {
+    let lower = text.trim().to_ascii_lowercase();
+    let hex = lower.strip_prefix("sha256:").or(lower.strip_prefix("0x")).unwrap_or(&lower);
+    let hex: String = hex.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+    if digits.contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(hex)
+    } else {
+        Err(Error::new(Code::BadArgument, format!("{:?} is not {what}", Shown(text))))
+    }
 }
 
-/// A serial number without leading zeros, so that `0A` and `0a` and `a` are one.
-fn serial_hex(text: &str) -> String {
-    plain_hex(text.strip_prefix("0x").unwrap_or(text)).trim_start_matches('0').to_owned()
+/// A serial number without leading zeros, so that `0A`, `0a` and `a` are one.
+fn without_zeros(hex: &str) -> String {
+    hex.trim_start_matches('0').to_owned()
+}
+
+/// How many people signed: the same key, or the same names in certificates, is one person however often he signed.
+fn signers(accepted: &[VerifiedStatement]) -> usize {
+    let mut seen: HashSet<&str> = HashSet::new();
+    accepted
+        .iter()
+        .filter(|statement| {
+            let new = !seen.contains(statement.key.as_str()) && !seen.contains(statement.who.as_str());
+            seen.extend([statement.key.as_str(), statement.who.as_str()]);
+            new
+        })
+        .count()
 }
 
 /// A statement that an accepted identity signed; made by [`Policy`] alone.
 pub struct VerifiedStatement {
     statement: Statement,
+    /// The fingerprint of the key that signed.
     key: String,
+    /// Who signed, whatever his key.
+    who: String,
 }
 
 impl VerifiedStatement {

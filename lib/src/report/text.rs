@@ -19,7 +19,7 @@ impl fmt::Display for Report {
         for signature in &self.signatures {
             write_signature(f, signature)?;
         }
-        if self.signatures.iter().any(|signature| signature.accepted) {
+        if self.assurance.is_some() {
             write_bound(f, &self.bound)?;
         }
         if let Some(assurance) = self.assurance {

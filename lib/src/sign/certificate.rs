@@ -57,6 +57,6 @@ impl Signer for CertificateSigner {
         run.check()?;
         let envelope = seal(&self.key, statement)?;
         let material = Material::Certificates(self.chain.clone());
-        Ok(Bundle { path: None, material, envelope, log_entries: 0, timestamps: false })
+        Ok(Bundle::new(material, envelope))
     }
 }

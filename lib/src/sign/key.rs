@@ -39,7 +39,7 @@ impl Signer for KeySigner {
         run.check()?;
         let envelope = seal(&self.key, statement)?;
         let material = Material::Key { hint: Some(self.key.public().hint()) };
-        Ok(Bundle { path: None, material, envelope, log_entries: 0, timestamps: false })
+        Ok(Bundle::new(material, envelope))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The listing: which of a model's entries count, which are refused, and which are left out (OMS 1.0, 6.1.1).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Entry, Kind, Source};
 use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown};
@@ -147,8 +147,9 @@ impl Listing {
             }
         }
         findings.extend(before.into_keys().map(|name| changed(name, "went")));
+        let told: HashSet<_> = self.findings.iter().map(|finding| (finding.code, &finding.name)).collect();
         for finding in &later.findings {
-            if !self.findings.contains(finding) {
+            if !told.contains(&(finding.code, &finding.name)) {
                 findings.push(changed(finding.name.as_deref().unwrap_or_default(), "changed"));
             }
         }
@@ -171,78 +172,95 @@ pub(crate) enum Signed {
 
 /// Whether an ignored path covers a name: the name itself, or something below it.
 ///
-/// An absolute path, one with `.` or `..` parts and an empty one cover nothing; a trailing `/` does not matter.
+/// Compared part by part; empty and `.` parts do not matter. An absolute path, one with a `..` and one without any other part
+/// cover nothing.
 pub(crate) fn covers(path: &str, name: &str) -> bool {
-    let path = path.trim_end_matches('/');
-    if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "." || part == "..") {
+    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") || parts.peek().is_none() {
         return false;
     }
-    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let mut names = name.split('/');
+    parts.all(|part| names.next() == Some(part))
 }
 
 /// The names that files have through links to folders: `link/file` for every `folder/file`, links in folders behind links
 /// included.
 fn aliases(entries: &[Entry], run: &Run) -> Result<Vec<Entry>, Error> {
-    let links: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::LinkToFolder).collect();
-    if links.is_empty() {
-        return Ok(Vec::new());
-    }
-    let by_name: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
-    let mut out = Vec::new();
+    let links = entries.iter().filter(|entry| entry.kind == Kind::LinkToFolder);
+    let mut aliases = Aliases {
+        by_name: entries.iter().map(|entry| (entry.name.as_str(), entry)).collect(),
+        inside: Vec::new(),
+        steps: 0,
+        run,
+        found: Vec::new(),
+    };
     for link in links {
-        let mut inside = vec![link.real.as_deref().unwrap_or_default()];
-        expand(&link.name, link, &by_name, &mut inside, run, &mut out)?;
+        aliases.expand(&link.name, link)?;
     }
-    Ok(out)
+    Ok(aliases.found)
 }
 
-fn expand<'a>(
-    prefix: &str,
-    link: &'a Entry,
-    by_name: &BTreeMap<&'a str, &'a Entry>,
-    inside: &mut Vec<&'a str>,
-    run: &Run,
-    out: &mut Vec<Entry>,
-) -> Result<(), Error> {
-    let folder = format!("{}/", link.real.as_deref().unwrap_or_default());
-    for (name, entry) in by_name.range(folder.as_str()..).take_while(|(name, _)| name.starts_with(&folder)) {
-        let alias = format!("{prefix}/{}", name.get(folder.len()..).unwrap_or_default());
-        if out.len() >= limits::ENTRIES || alias.len() > limits::NAME_BYTES {
-            return Err(Error::new(
-                Code::TooManyEntries,
-                format!("the links in {:?} lead to too many names", Shown(prefix)),
-            ));
-        }
-        if out.len().is_multiple_of(1024) {
-            run.check()?;
-        }
-        let through = |kind: Kind| Entry {
-            name: alias.clone(),
-            kind,
-            real: Some(entry.location().to_owned()),
-            size: entry.size,
-            stamp: super::Stamp { file: entry.stamp.file, link: link.stamp.link },
-        };
-        match &entry.kind {
-            Kind::Folder => {}
-            Kind::File | Kind::LinkToFile => out.push(through(Kind::LinkToFile)),
-            Kind::LinkToFolder => {
-                let real = entry.real.as_deref().unwrap_or_default();
-                // A folder that is being walked through already would be walked for ever.
-                if inside.iter().any(|outer| {
-                    real == *outer || outer.strip_prefix(real).is_some_and(|rest| rest.starts_with('/'))
-                }) {
-                    out.push(Entry { real: None, ..through(Kind::LinkCycle) });
-                } else {
-                    inside.push(real);
-                    expand(&alias, entry, by_name, inside, run, out)?;
-                    inside.pop();
-                }
+struct Aliases<'a> {
+    by_name: BTreeMap<&'a str, &'a Entry>,
+    /// The folders that are being walked through.
+    inside: Vec<&'a str>,
+    /// Everything that was looked at: links to folders of links multiply without adding a file.
+    steps: usize,
+    run: &'a Run,
+    found: Vec<Entry>,
+}
+
+impl<'a> Aliases<'a> {
+    fn expand(&mut self, prefix: &str, link: &'a Entry) -> Result<(), Error> {
+        let real = link.real.as_deref().unwrap_or_default();
+        let folder = format!("{real}/");
+        self.inside.push(real);
+        let below: Vec<(&str, &Entry)> = self
+            .by_name
+            .range(folder.as_str()..)
+            .take_while(|(name, _)| name.starts_with(&folder))
+            .take(limits::ALIASES - self.steps.min(limits::ALIASES) + 1)
+            .map(|(name, entry)| (*name, *entry))
+            .collect();
+        for (name, entry) in below {
+            let alias = format!("{prefix}/{}", name.get(folder.len()..).unwrap_or_default());
+            self.steps += 1;
+            if self.steps > limits::ALIASES || alias.len() > limits::NAME_BYTES {
+                let what = format!("the links in {:?} lead to too many names", Shown(prefix));
+                return Err(Error::new(Code::TooManyEntries, what));
             }
-            other => out.push(Entry { real: None, ..through(other.clone()) }),
+            if self.steps.is_multiple_of(256) {
+                self.run.check()?;
+            }
+            let through = |kind: Kind, real: Option<String>| Entry {
+                name: alias.clone(),
+                kind,
+                real,
+                through: Some(link.name.clone()),
+                size: entry.size,
+                stamp: super::Stamp { file: entry.stamp.file, link: link.stamp.link },
+            };
+            match &entry.kind {
+                Kind::Folder => {}
+                Kind::File | Kind::LinkToFile => {
+                    let alias = through(Kind::LinkToFile, Some(entry.location().to_owned()));
+                    self.found.push(alias);
+                }
+                Kind::LinkToFolder => {
+                    let real = entry.real.as_deref().unwrap_or_default();
+                    // A folder that is being walked through already would be walked for ever.
+                    if self.inside.iter().any(|outer| covers(real, outer)) {
+                        self.found.push(through(Kind::LinkCycle, None));
+                    } else {
+                        self.expand(&alias, entry)?;
+                    }
+                }
+                other => self.found.push(through(other.clone(), None)),
+            }
         }
+        self.inside.pop();
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -260,7 +278,11 @@ mod tests {
             ("a", "b/a", false),
             ("", "a", false),
             (".", "a", false),
-            ("./a", "a", false),
+            ("./a", "a", true),
+            ("a/.", "a/b", true),
+            ("a//b", "a/b/c", true),
+            ("./", "a", false),
+            ("a/..", "a", false),
             ("/", "a", false),
             ("/a", "a", false),
             ("..", "a", false),

@@ -30,6 +30,7 @@ const SETTLED: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Local {
     /// As the user gave it.
+    given: PathBuf,
     shown: String,
     /// The model's folder, or that of the single file; free of links.
     path: PathBuf,
@@ -78,7 +79,7 @@ impl Local {
             .with_help("give one of its snapshots: the folder snapshots/REVISION in it"));
         }
         let hub = HubRepository::find(&folder);
-        Ok(Local { shown, path: folder, root, only, hub })
+        Ok(Local { given: given.to_owned(), shown, path: folder, root, only, hub })
     }
 
     /// The folder of the model, free of links; for a single file, the folder it is in.
@@ -107,7 +108,14 @@ impl Local {
             let name = if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
                 + &String::from_utf8_lossy(raw);
             if text.is_err() || name.len() > limits::NAME_BYTES {
-                walk.add(Entry { name, kind: Kind::BadName, real: None, size: 0, stamp: Stamp::default() })?;
+                walk.add(Entry {
+                    name,
+                    kind: Kind::BadName,
+                    real: None,
+                    through: None,
+                    size: 0,
+                    stamp: Stamp::default(),
+                })?;
                 continue;
             }
             if item.file_type() == FileType::Directory {
@@ -117,6 +125,7 @@ impl Local {
                             name: name.clone(),
                             kind: Kind::Folder,
                             real: None,
+                            through: None,
                             size: 0,
                             stamp: Stamp::default(),
                         })?;
@@ -135,6 +144,7 @@ impl Local {
                                 name: name.clone(),
                                 kind: Kind::Folder,
                                 real: None,
+                                through: None,
                                 size: 0,
                                 stamp: Stamp::default(),
                             })?;
@@ -160,6 +170,7 @@ impl Local {
                 name,
                 kind: Kind::File,
                 real: None,
+                through: None,
                 size: here.size,
                 stamp: Stamp { file: here, link: None },
             },
@@ -170,6 +181,7 @@ impl Local {
                         name,
                         kind,
                         real,
+                        through: None,
                         size: target.size,
                         stamp: Stamp { file: target, link: Some(here) },
                     }
@@ -180,6 +192,7 @@ impl Local {
                 name,
                 kind: Kind::Special(special(other)),
                 real: None,
+                through: None,
                 size: 0,
                 stamp: Stamp { file: here, link: None },
             },
@@ -339,6 +352,7 @@ fn unreadable_entry(name: String, error: Errno) -> Entry {
         kind: Kind::Unreadable(Box::new(finding.about(name.clone()))),
         name,
         real: None,
+        through: None,
         size: 0,
         stamp: Stamp::default(),
     }
@@ -405,22 +419,20 @@ impl HubRepository {
     }
 
     /// The name of the blob that a link in `folder` leads to, if it leads to one of this repository.
+    ///
+    /// Only a target of the very form that the Hub's clients write counts: as many `..` as the link lies deep in the
+    /// repository, then `blobs/NAME`; or the repository's own path with it. Any other may lead anywhere by way of links.
     fn blob(&self, folder: &Path, link: &str, target: &Path) -> Option<String> {
-        let mut at = folder.join(link);
-        at.pop();
-        for component in target.components() {
-            match component {
-                Component::Normal(part) => at.push(part),
-                Component::ParentDir => {
-                    at.pop();
-                }
-                Component::CurDir => {}
-                Component::RootDir => at = PathBuf::from("/"),
-                Component::Prefix(_) => return None,
-            }
-        }
-        let mut inside = at.strip_prefix(&self.path).ok()?.components();
-        match (inside.next(), inside.next(), inside.next()) {
+        let inside = if target.is_absolute() {
+            target.strip_prefix(&self.path).ok()?.to_owned()
+        } else {
+            let link = folder.join(link);
+            let up: PathBuf =
+                link.parent()?.strip_prefix(&self.path).ok()?.components().map(|_| "..").collect();
+            target.strip_prefix(up).ok()?.to_owned()
+        };
+        let mut parts = inside.components();
+        match (parts.next(), parts.next(), parts.next()) {
             (Some(Component::Normal(blobs)), Some(Component::Normal(name)), None) if blobs == "blobs" => {
                 name.to_str().map(str::to_owned)
             }
@@ -482,6 +494,9 @@ impl Source for Local {
     fn read_at(&self, entry: &Entry, offset: u64, buf: &mut [u8], run: &Run) -> Result<usize, Error> {
         let file = self.open_entry(entry)?;
         same_as_listed(&file, entry)?;
+        if offset >= entry.size {
+            return Ok(0);
+        }
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             run.check()?;
@@ -504,8 +519,33 @@ impl Source for Local {
         // Pages that somebody dirtied through a mapping become write-protected, so that his next write moves the times.
         kernel::write_out(&file);
         same_as_listed(&file, entry)?;
+        // Some file systems say no length, or a wrong one; what lies behind it would be loaded and never hashed.
+        if file.read_at(&mut [0], entry.size).is_ok_and(|read| read > 0) {
+            return Err(changed(entry));
+        }
         wait_until_settled(entry.stamp.file.changed);
         Ok(Some(file))
+    }
+
+    fn unmoved(&self, _run: &Run) -> Result<(), Error> {
+        let given = match self.only {
+            None => self.given.as_path(),
+            Some(_) => {
+                self.given.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+            }
+        };
+        let hub = self.hub.iter().map(|hub| (hub.path.as_path(), &hub.root));
+        for (path, handle) in std::iter::once((given, &self.root)).chain(hub) {
+            let opened = rustix::fs::fstat(handle).map(|stat| (stat.st_dev, stat.st_ino));
+            let found = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+            if opened.is_err() || opened != found {
+                return Err(Error::new(
+                    Code::ChangedWhileRead,
+                    format!("{} was replaced while it was read", Shown(&path.display().to_string())),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn is_single_file(&self) -> bool {

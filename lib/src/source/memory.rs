@@ -40,6 +40,7 @@ impl Source for Memory {
                 name: name.clone(),
                 kind: Kind::File,
                 real: None,
+                through: None,
                 size: bytes.len() as u64,
                 stamp: Stamp::default(),
             })

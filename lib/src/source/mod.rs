@@ -14,7 +14,7 @@ pub(crate) mod memory;
 /// A store of one model's files.
 ///
 /// A source says what is there and reads it; it decides nothing. Which entries are ignored, which links are followed and
-/// what is refused is decided in one place for all sources, in [`listing`].
+/// what is refused is decided in one place for all sources, in the listing.
 pub trait Source: Debug + Display + Send + Sync {
     /// Lists everything in the model, in any order.
     ///
@@ -40,6 +40,15 @@ pub trait Source: Debug + Display + Send + Sync {
         Ok(None)
     }
 
+    /// Whether the model still stands where it was opened: not another one put in its place.
+    ///
+    /// # Errors
+    /// `changed-while-read` when it does not.
+    fn unmoved(&self, run: &Run) -> Result<(), Error> {
+        let _ = run;
+        Ok(())
+    }
+
     /// Whether the model is one file rather than a folder of files.
     fn is_single_file(&self) -> bool {
         false
@@ -58,6 +67,9 @@ pub struct Entry {
     pub kind: Kind,
     /// For a link that leads to a file or folder in the model: the path there without any link. Else none.
     pub real: Option<String>,
+    /// For a name that a file has through a link to a folder: that link. Such entries are added to the listing; a source
+    /// gives none.
+    pub through: Option<String>,
     /// Length of the file, or of the file a link leads to, in bytes.
     pub size: u64,
     /// What changes when it changes, links and their targets both.

@@ -135,13 +135,9 @@ impl Verifier for CertificateVerifier {
                 by: if self.at.is_some() { "--at" } else { "clock" }.to_owned(),
             },
             payload: bundle.envelope.payload.clone(),
-            certificates: leaf
-                .chain_serials
-                .into_iter()
-                .map(|(_, serial)| serial)
-                .chain([leaf.sha256_hex.clone()])
-                .collect(),
+            certificates: leaf.path.into_iter().flat_map(|(serial, sha256)| [serial, sha256]).collect(),
             key: key.fingerprint(),
+            hint: key.hint(),
             identity: Identity::Certificate {
                 subject: leaf.subject,
                 names: leaf.sans,

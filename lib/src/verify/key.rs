@@ -10,24 +10,24 @@ use crate::{
     shown::Shown,
 };
 
-/// Verifies bundles that one key signed. The key is the caller's; one inside a bundle is not even looked at.
+/// Verifies bundles that one of some keys signed. The keys are the caller's; one inside a bundle is not even looked at.
 #[derive(Clone, Debug)]
 pub struct KeyVerifier {
-    key: PublicKey,
+    keys: Vec<PublicKey>,
 }
 
 impl KeyVerifier {
     /// A verifier for this key.
     pub fn new(key: PublicKey) -> Self {
-        KeyVerifier { key }
+        KeyVerifier { keys: vec![key] }
     }
 
-    /// A verifier for a key in PEM.
+    /// A verifier for every key of a PEM text.
     ///
     /// # Errors
-    /// As [`PublicKey::from_pem`].
+    /// As [`PublicKey::from_pem`], for any of them.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
-        Ok(KeyVerifier { key: PublicKey::from_pem(pem)? })
+        Ok(KeyVerifier { keys: PublicKey::all_from_pem(pem)? })
     }
 }
 
@@ -40,43 +40,47 @@ impl Verifier for KeyVerifier {
             );
             return Err(NotProven::NotMine(Finding::new(Code::MethodNotAccepted, what)));
         };
-        let own = self.key.hint();
-        if let Some(hint) = hint
-            && *hint != own
-        {
-            let what = "the bundle was signed with another key than the given one";
-            let finding = Finding::new(Code::KeyNotTrusted, what)
-                .differs(format!("key with hint {own}"), format!("key with hint {}", Shown(hint)));
-            return Err(NotProven::NotMine(finding));
-        }
-        let Some(encoding) = signed_by(&self.key, bundle) else {
+        let mut reason = None;
+        for key in &self.keys {
+            let own = key.hint();
+            if let Some(hint) = hint
+                && *hint != own
+            {
+                let what = "the bundle was signed with another key than the given one";
+                let finding = Finding::new(Code::KeyNotTrusted, what)
+                    .differs(format!("key with hint {own}"), format!("key with hint {}", Shown(hint)));
+                reason.get_or_insert(NotProven::NotMine(finding));
+                continue;
+            }
+            if let Some(encoding) = signed_by(key, bundle) {
+                let mut notes = unchecked(bundle);
+                notes.extend(encoding.note());
+                return Ok(Proof {
+                    identity: Identity::Key {
+                        algorithm: key.algorithm().to_owned(),
+                        fingerprint: key.fingerprint(),
+                    },
+                    time: ProvenTime { at: rfc3339(run.now_unix()), by: "clock".to_owned() },
+                    payload: bundle.envelope.payload.clone(),
+                    certificates: Vec::new(),
+                    key: key.fingerprint(),
+                    hint: own,
+                    notes,
+                });
+            }
             let finding = Finding::new(
                 Code::SignatureInvalid,
                 format!(
                     "the signature is not that of the {} key {} over this payload",
-                    self.key.algorithm(),
-                    self.key.fingerprint()
+                    key.algorithm(),
+                    key.fingerprint()
                 ),
             );
             // Without a hint it may be another key's.
-            return Err(if hint.is_some() {
-                NotProven::Refused(finding)
-            } else {
-                NotProven::NotMine(finding)
-            });
-        };
-        let mut notes = unchecked(bundle);
-        notes.extend(encoding.note());
-        Ok(Proof {
-            identity: Identity::Key {
-                algorithm: self.key.algorithm().to_owned(),
-                fingerprint: self.key.fingerprint(),
-            },
-            time: ProvenTime { at: rfc3339(run.now_unix()), by: "clock".to_owned() },
-            payload: bundle.envelope.payload.clone(),
-            certificates: Vec::new(),
-            key: self.key.fingerprint(),
-            notes,
-        })
+            reason =
+                Some(if hint.is_some() { NotProven::Refused(finding) } else { NotProven::NotMine(finding) });
+        }
+        Err(reason
+            .unwrap_or_else(|| NotProven::NotMine(Finding::new(Code::KeyNotTrusted, "no key was given"))))
     }
 }

@@ -44,6 +44,8 @@ pub struct Proof {
     pub(crate) certificates: Vec<String>,
     /// SHA-256 over the signing key's SPKI in DER, in hex.
     pub(crate) key: String,
+    /// The hint by which bundles name the signing key.
+    pub(crate) hint: String,
     /// What the reader should know.
     pub(crate) notes: Vec<String>,
 }

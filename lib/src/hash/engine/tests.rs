@@ -95,7 +95,14 @@ impl Folder {
 }
 
 fn entry(name: &str, size: u64) -> Entry {
-    Entry { name: name.to_owned(), kind: Kind::File, real: None, size, stamp: Stamp::default() }
+    Entry {
+        name: name.to_owned(),
+        kind: Kind::File,
+        real: None,
+        through: None,
+        size,
+        stamp: Stamp::default(),
+    }
 }
 
 impl Source for Folder {

@@ -7,10 +7,9 @@
 //! - [`verify_chain`]: the chain (leaf first, DER, untrusted) checked against the anchors at a given time; it gives back
 //!   the [`Leaf`] whose key may then be used, or the [`Problem`] that stands in the way.
 //!
-//! What counts as a path. Each certificate of the chain must name the next one as its issuer (a copy of the certificate
-//! before it is skipped). A path is a beginning of that chain which ends either in a certificate that is itself an anchor,
-//! byte for byte, or in one that an anchor issued. Whatever follows in the chain is not used, so that a root at its end
-//! does no harm. An anchor may be a root, an intermediate or the leaf itself; intermediates that the caller gave thereby
+//! What counts as a path. A path is a beginning of the chain in which each certificate names the next one as its issuer (a
+//! copy of the certificate before it is skipped), and which ends either in a certificate that is itself an anchor, byte for
+//! byte, or in one that an anchor issued. Whatever follows in the chain is not used, so that it does no harm. An anchor may be a root, an intermediate or the leaf itself; intermediates that the caller gave thereby
 //! complete a chain that lacks them. Several anchors may share a name: those whose key identifier fits are tried first,
 //! and the number of signatures checked is bounded.
 //!
@@ -70,9 +69,8 @@ pub(crate) struct Leaf {
     pub(crate) not_after: i64,
     /// The issuer, written as the subject is.
     pub(crate) issuer: String,
-    /// Issuer and serial number of each certificate of the path, the leaf first. An anchor is not in it, unless it is
-    /// the leaf: whoever gives a certificate to trust has his reasons.
-    pub(crate) chain_serials: Vec<(String, String)>,
+    /// Serial number and SHA-256, in hex digits, of each certificate of the path, from the leaf to the anchor.
+    pub(crate) path: Vec<(String, String)>,
 }
 
 /// The certificates in a PEM text, as DER, in their order. Text between them and other PEM blocks are passed over.
@@ -147,18 +145,17 @@ pub(crate) fn verify_chain(chain_der: &[Vec<u8>], anchors: &[Anchor], at: i64) -
         .collect::<Result<Vec<_>, _>>()?;
     chain.dedup_by(|b, a| a.der() == b.der());
     let leaf = chain.first().ok_or(Problem::NoCertificate)?;
-    for (below, above) in chain.iter().zip(chain.iter().skip(1)) {
-        if !below.names_issuer(above) {
-            return Err(Problem::ChainOrder {
-                subject: below.label(),
-                issuer: below.issuer().to_owned(),
-                next: above.label(),
-            });
-        }
-    }
-    let used = path::find(&chain, anchors, at)?;
+    // What follows a break cannot be on the path; whether it matters shows when there is none without it.
+    let broken = chain.iter().zip(chain.iter().skip(1)).position(|(below, above)| !below.names_issuer(above));
+    let ordered = chain.get(..broken.map_or(chain.len(), |at| at + 1)).unwrap_or(&chain);
+    let path = path::find(ordered, anchors, at).map_err(|problem| match (&problem, broken) {
+        (Problem::UnknownAnchor { .. }, Some(at)) => chain_order(&chain, at).unwrap_or(problem),
+        _ => problem,
+    })?;
     if !leaf.may_sign()? {
-        return Err(Problem::WrongUsage { subject: leaf.label() });
+        // An authority that stands first is out of order rather than misused.
+        let order = broken.and_then(|at| chain_order(&chain, at));
+        return Err(order.unwrap_or_else(|| Problem::WrongUsage { subject: leaf.label() }));
     }
     let (not_before, not_after) = leaf.validity();
     Ok(Leaf {
@@ -170,7 +167,16 @@ pub(crate) fn verify_chain(chain_der: &[Vec<u8>], anchors: &[Anchor], at: i64) -
         not_before,
         not_after,
         issuer: leaf.issuer().to_owned(),
-        chain_serials: chain.iter().take(used).map(|c| (c.issuer().to_owned(), c.serial_hex())).collect(),
+        path: path.iter().map(|c| (c.serial_hex(), text::hex(&Sha256::digest(c.der())))).collect(),
+    })
+}
+
+fn chain_order(chain: &[Certificate], at: usize) -> Option<Problem> {
+    let (below, above) = (chain.get(at)?, chain.get(at + 1)?);
+    Some(Problem::ChainOrder {
+        subject: below.label(),
+        issuer: below.issuer().to_owned(),
+        next: above.label(),
     })
 }
 

@@ -35,9 +35,13 @@ use super::{Anchor, Problem, certificate::Certificate, names, signature};
 /// Most signatures checked for one chain.
 const CHECKS: usize = 128;
 
-/// Finds a path from the first certificate of the chain, and says how many of its certificates are on it, an anchor
-/// above them not counted. The chain's certificates must name one another as issuers.
-pub(super) fn find(chain: &[Certificate], anchors: &[Anchor], at: i64) -> Result<usize, Problem> {
+/// Finds a path from the first certificate of the chain, and gives the certificates on it: the leaf first, the anchor last.
+/// The chain's certificates must name one another as issuers.
+pub(super) fn find<'a>(
+    chain: &'a [Certificate],
+    anchors: &'a [Anchor],
+    at: i64,
+) -> Result<Vec<&'a Certificate>, Problem> {
     let mut search = Search { anchors, checked: Vec::new(), unsigned: false, failure: None };
     let mut path: Vec<&Certificate> = Vec::new();
     let mut rest = chain.iter().peekable();
@@ -46,10 +50,11 @@ pub(super) fn find(chain: &[Certificate], anchors: &[Anchor], at: i64) -> Result
         if anchors.iter().any(|anchor| anchor.0.der() == certificate.der()) {
             // What is wrong with this path is wrong with every longer one too.
             walk(&path, at)?;
-            return Ok(path.len());
+            return Ok(path);
         }
-        if search.ends_above(&path, at)? {
-            return Ok(path.len());
+        if let Some(anchor) = search.ends_above(&path, at)? {
+            path.push(anchor);
+            return Ok(path);
         }
         let stop = match rest.peek().map(|next| search.is_made_by(certificate, next)) {
             Some(Ok(true)) => continue,
@@ -82,9 +87,9 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Whether an anchor issued the last certificate of the path, and the whole path holds.
-    fn ends_above(&mut self, path: &[&'a Certificate], at: i64) -> Result<bool, Problem> {
-        let Some(&last) = path.last() else { return Ok(false) };
+    /// The anchor that issued the last certificate of the path, if there is one with which the whole path holds.
+    fn ends_above(&mut self, path: &[&'a Certificate], at: i64) -> Result<Option<&'a Certificate>, Problem> {
+        let Some(&last) = path.last() else { return Ok(None) };
         let mut candidates: Vec<_> = self
             .anchors
             .iter()
@@ -100,7 +105,7 @@ impl<'a> Search<'a> {
         for (anchor, identified) in candidates {
             match self.is_made_by(last, anchor) {
                 Ok(true) => match walk(&[path, &[anchor]].concat(), at) {
-                    Ok(()) => return Ok(true),
+                    Ok(()) => return Ok(Some(anchor)),
                     Err(problem) => {
                         self.failure.get_or_insert(problem);
                     }
@@ -113,7 +118,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn is_made_by(&mut self, certificate: &'a Certificate, issuer: &'a Certificate) -> Result<bool, Problem> {

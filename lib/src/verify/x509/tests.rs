@@ -130,12 +130,11 @@ fn leaf_has_the_facts() {
     assert_eq!(facts.serial_hex, "ff01");
     assert_eq!((facts.not_before, facts.not_after), (FROM + 1, FOREVER));
     assert_eq!(facts.sha256_hex, text::hex(&Sha256::digest(leaf.certificate().to_der().unwrap())));
-    let serials = [
-        ("CN=Test Intermediate".to_owned(), "ff01".to_owned()),
-        ("CN=Root,O=Acme".to_owned(), "7f".to_owned()),
-    ];
-    assert_eq!(facts.chain_serials, serials);
-    assert_eq!(verify(&[&leaf, &between], &[&leaf]).unwrap().chain_serials, serials[..1]);
+    let serials = |facts: &Leaf| facts.path.iter().map(|(serial, _)| serial.clone()).collect::<Vec<_>>();
+    assert_eq!(serials(&facts)[..2], ["ff01", "7f"]);
+    assert_eq!(facts.path.len(), 3, "the anchor is on the path");
+    assert_eq!(facts.path[0].1, facts.sha256_hex);
+    assert_eq!(serials(&verify(&[&leaf, &between], &[&leaf]).unwrap()), ["ff01"]);
 }
 
 #[test]
@@ -242,16 +241,12 @@ fn order_of_the_chain() {
         verify(&[&leaf, &leaf, &between, &between, &root, &root], &[&root]).is_ok(),
         "copies are skipped"
     );
-    for wrong in [
-        &[&between, &leaf][..],
-        &[&leaf, &root, &between],
-        &[&root, &between, &leaf],
-        &[&leaf, &between, &leaf],
-        &[&leaf, &between, &other],
-    ] {
-        for given in [&root, &between] {
-            assert!(matches!(verify(wrong, &[given]), Err(Problem::ChainOrder { .. })), "{wrong:?}");
-        }
+    for wrong in [&[&between, &leaf][..], &[&leaf, &root, &between], &[&root, &between, &leaf]] {
+        assert!(matches!(verify(wrong, &[&root]), Err(Problem::ChainOrder { .. })), "{wrong:?}");
+    }
+    for surplus in [&[&leaf, &between, &leaf][..], &[&leaf, &between, &other]] {
+        assert!(verify(surplus, &[&root]).is_ok(), "what follows a whole path is not used");
+        assert!(matches!(verify(surplus, &[&other]), Err(Problem::ChainOrder { .. })), "{surplus:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use x509_cert_02::{
@@ -100,15 +100,18 @@ pub(super) fn string(value: &Any) -> Option<String> {
 
 /// Alternative names as text: email addresses, DNS names, URIs and IP addresses that look like what they are.
 ///
-/// The kinds exclude one another: an address has an `@` and no colon, a DNS name neither, a URI a colon after a scheme.
+/// The kinds exclude one another, and none of them reads like a subject: an address has an `@` and neither colon nor `=`, a
+/// DNS name none of these and is no IP address, a URI a colon after a scheme.
 pub(super) fn sans(names: Vec<GeneralName>) -> Vec<String> {
     names
         .into_iter()
         .filter_map(|name| match name {
-            GeneralName::Rfc822Name(s) => Some(s.as_str().to_owned())
-                .filter(|s| s.contains('@') && s.bytes().all(|b| b.is_ascii_graphic() && b != b':')),
+            GeneralName::Rfc822Name(s) => Some(s.as_str().to_owned()).filter(|s| {
+                s.contains('@') && s.bytes().all(|b| b.is_ascii_graphic() && !b":=,".contains(&b))
+            }),
             GeneralName::DnsName(s) => Some(s.as_str().to_owned()).filter(|s| {
-                !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._*".contains(&b))
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._*".contains(&b);
+                !s.is_empty() && s.bytes().all(plain) && s.parse::<IpAddr>().is_err()
             }),
             GeneralName::UniformResourceIdentifier(s) => {
                 Some(s.as_str().to_owned()).filter(|s| scheme(s).is_some())

@@ -121,7 +121,7 @@ fn revoked_keys_and_models() {
     let good = Good::new();
     let bundles = [good.bundle.clone()];
     let fingerprint = sha256(&good.key.spki_der());
-    let report = verified(&good.model(), &good.policy().revoke_key(&"0".repeat(64)), &bundles);
+    let report = verified(&good.model(), &good.policy().revoke_key(&"0".repeat(64)).unwrap(), &bundles);
     assert_eq!(report.signatures[0].identity.clone().unwrap().fingerprint(), fingerprint);
     let pairs = fingerprint.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).to_uppercase());
     for spelled in [
@@ -130,7 +130,7 @@ fn revoked_keys_and_models() {
         format!("sha256:{fingerprint}"),
         pairs.collect::<Vec<_>>().join(":"),
     ] {
-        let policy = good.policy().revoke_key(&spelled);
+        let policy = good.policy().revoke_key(&spelled).unwrap();
         refused(&good.model(), &policy, &bundles, &[Code::KeyRevoked]);
     }
     let policy = good.policy().revoke_digest(&root(&good)).unwrap();
@@ -148,15 +148,23 @@ fn revoked(of: fn(&mut testkit::pki::Cert) -> String) {
     let bundles = [good.model().sign(&hashing(), &certified, &Run::new()).unwrap()];
     let anchors = case.anchors_pem();
     let trusting = || Policy::new().accept(Accept::certificate(&anchors).unwrap());
-    verified(&good.model(), &trusting().revoke_certificate("1234"), &bundles);
-    let by_key = trusting().revoke_key(&sha256(&case.key().spki_der()));
+    verified(&good.model(), &trusting().revoke_certificate("1234").unwrap(), &bundles);
+    let by_key = trusting().revoke_key(&sha256(&case.key().spki_der())).unwrap();
     refused(&good.model(), &by_key, &bundles, &[Code::KeyRevoked]);
     for cert in &mut case.chain {
         let revoked = of(cert);
         for spelled in [revoked.clone(), revoked.to_uppercase()] {
-            let policy = trusting().revoke_certificate(&spelled);
+            let policy = trusting().revoke_certificate(&spelled).unwrap();
             refused(&good.model(), &policy, &bundles, &[Code::CertificateRevoked]);
         }
+    }
+}
+
+#[test]
+fn what_is_no_fingerprint_revokes_nothing_in_silence() {
+    for bad in ["", "alice", "0x", "12345678901234567890123456789012345678901", &"g".repeat(64)] {
+        assert_eq!(Policy::new().revoke_certificate(bad).unwrap_err().code(), Code::BadArgument, "{bad}");
+        assert_eq!(Policy::new().revoke_key(bad).unwrap_err().code(), Code::BadArgument, "{bad}");
     }
 }
 
