@@ -35,16 +35,20 @@ fn the_peer_signs_an_empty_model_and_we_do_not() {
     assert_eq!(case.found_in(&case.open().ignore_unsigned_files(true)), [ResourcesEmpty]);
 }
 
-/// The peer passes links to folders over, so that what they lead to is loaded and not signed; we sign it.
+/// The peer passes links to folders over; we sign the names through them, and let its statements be without them.
 #[test]
-fn links_to_folders_are_passed_over_by_the_peer_and_followed_by_us() {
+fn links_to_folders_are_passed_over_by_the_peer_and_signed_by_us() {
     let Some(python) = Python::latest() else { return };
     let case = Case::new();
     symlink("deploy", case.path("model/linked")).expect("linked");
     case.peer_signs(&python, &["--allow_symlinks"]).expect_accepted();
     case.peer_verifies(&python, &["--allow_symlinks"]).expect_accepted();
     let found = || case.found_in(&case.open().allow_symlinks(true));
+    assert_eq!(found(), []);
+    // What lies behind the link is let pass for being signed by its own name, nothing else.
+    case.write("model/deploy/new", "x");
     assert_eq!(found(), [FileUnsigned, FileUnsigned]);
+    fs::remove_file(case.path("model/deploy/new")).expect("removed");
 
     case.sign_ours(&case.open().allow_symlinks(true), &Hashing::files(Algorithm::Sha256));
     assert_eq!(found(), []);

@@ -8,9 +8,9 @@ use std::{
 
 use testkit::{
     models::{REVISION, hub_cache},
-    pki::KeyKind,
+    pki::{Key, KeyKind},
 };
-use weightseal::{Algorithm, Code, Hashing, Model, Run};
+use weightseal::{Accept, Algorithm, Code, Hashing, KeySigner, Model, Policy, Run};
 
 use crate::good::{Good, refused, verified, write_files};
 
@@ -119,9 +119,8 @@ fn circles_of_several_links_end() {
     symlink("../a", good.path("deploy/round")).unwrap();
     symlink("../deploy", good.path("a/round")).unwrap();
     let allowed = good.model().allow_symlinks(true);
-    // Each way round is told where it closes; the files on the way have names that nobody signed.
-    let codes = [Code::SymlinkCycle, Code::FileUnsigned];
-    let report = refused(&allowed, &good.policy(), good.bundles(), &codes);
+    // Each way round is told where it closes.
+    let report = refused(&allowed, &good.policy(), good.bundles(), &[Code::SymlinkCycle]);
     for name in ["one", "two", "a/b/up"] {
         assert!(report.findings.iter().any(|finding| finding.name.as_deref() == Some(name)), "{report}");
     }
@@ -269,4 +268,32 @@ fn the_repository_as_a_whole_is_no_model() {
     let error = Model::open(home).unwrap_err();
     assert_eq!((error.code(), error.class().exit()), (Code::ModelAbsent, 2));
     assert!(error.help().contains("snapshots"));
+}
+
+/// A link in a snapshot that says `blobs/` in the end, but goes through another link on the way, is not a link to a blob.
+#[test]
+fn a_hub_link_that_goes_round_by_another_link_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("models--acme--tiny");
+    let snapshot = repository.join("snapshots/abc");
+    fs::create_dir_all(snapshot.join(".git")).unwrap();
+    fs::create_dir_all(repository.join("blobs")).unwrap();
+    fs::write(repository.join("blobs/one"), "good").unwrap();
+    symlink("../../blobs/one", snapshot.join("model.safetensors")).unwrap();
+    let key = Key::new(KeyKind::P256, 3);
+    let open = || Model::open(&snapshot).unwrap();
+    let signer = KeySigner::from_pem(key.pkcs8_pem().as_bytes(), None).unwrap();
+    let bundle = open().sign(&hashing(), &signer, &Run::new()).unwrap();
+    let policy = Policy::new().accept(Accept::key(key.public_pem()).unwrap());
+    verified(&open(), &policy, std::slice::from_ref(&bundle));
+
+    let evil = folder.path().join("evil/p/a/b/c");
+    fs::create_dir_all(&evil).unwrap();
+    fs::create_dir_all(folder.path().join("evil/blobs")).unwrap();
+    fs::write(folder.path().join("evil/blobs/one"), "evil").unwrap();
+    symlink(&evil, snapshot.join(".git/e")).unwrap();
+    fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    symlink(".git/e/../../../../blobs/one", snapshot.join("model.safetensors")).unwrap();
+    assert_eq!(fs::read(snapshot.join("model.safetensors")).unwrap(), b"evil", "that is what a loader reads");
+    refused(&open(), &policy, &[bundle], &[Code::SymlinkEscapes]);
 }

@@ -335,3 +335,12 @@ fn a_run_that_is_late_or_interrupted_has_no_verdict() {
         refused_in(&good.model(), &good.policy(), &bundles, &[Code::Interrupted], &run);
     }
 }
+
+#[test]
+fn another_model_put_in_the_place_of_the_checked_one() {
+    caught(Moment::Read, &[Code::ChangedWhileRead], |folder| {
+        fs::rename(&folder, folder.with_extension("aside")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(NAME), "evil").unwrap();
+    });
+}
