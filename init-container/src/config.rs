@@ -237,20 +237,21 @@ fn policy(given: &Given, mode: Mode) -> Result<Policy, Error> {
     if let Some(version) = given.text("version")? {
         policy = policy.version(version);
     }
-    let no_digest = |flag: &str| {
-        bad(format!("{} is not a SHA-256 digest, as sha256:HEX", given.by(flag).unwrap_or(flag)))
-    };
-    for digest in given.texts("expect-digest")? {
-        policy = policy.digest(&digest).map_err(|_| no_digest("expect-digest"))?;
+    // The value is not shown: a slip may have put a secret in its place.
+    let not = |flag: &str, what: &str| bad(format!("{} is not {what}", given.by(flag).unwrap_or(flag)));
+    let digest = "a SHA-256 digest, as sha256:HEX";
+    for text in given.texts("expect-digest")? {
+        policy = policy.digest(&text).map_err(|_| not("expect-digest", digest))?;
     }
-    for digest in given.texts("revoked-digest")? {
-        policy = policy.revoke_digest(&digest).map_err(|_| no_digest("revoked-digest"))?;
+    for text in given.texts("revoked-digest")? {
+        policy = policy.revoke_digest(&text).map_err(|_| not("revoked-digest", digest))?;
     }
-    for key in given.texts("revoked-key")? {
-        policy = policy.revoke_key(&key)?;
+    for text in given.texts("revoked-key")? {
+        policy = policy.revoke_key(&text).map_err(|_| not("revoked-key", "64 hexadecimal digits"))?;
     }
-    for serial in given.texts("revoked-certificate")? {
-        policy = policy.revoke_certificate(&serial)?;
+    for text in given.texts("revoked-certificate")? {
+        let what = "up to 40 hexadecimal digits of a serial number, or 64 of a SHA-256";
+        policy = policy.revoke_certificate(&text).map_err(|_| not("revoked-certificate", what))?;
     }
     Ok(policy)
 }
@@ -286,13 +287,6 @@ fn size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit).filter(|bytes| *bytes >= LEAST_MEMORY)
-}
-
-/// Hexadecimal digits, as fingerprints and serial numbers are written: with colons between, `0x` or `sha256:` before.
-fn hex(text: &str) -> Option<String> {
-    let text = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("0x")).unwrap_or(text);
-    let digits: String = text.chars().filter(|c| *c != ':').collect();
-    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())).then_some(digits)
 }
 
 #[cfg(test)]
