@@ -65,6 +65,21 @@ pub(crate) fn exit_code(code: Code) -> u8 {
     }
 }
 
+/// Ends the process with exit code 3 some time after a deadline that the run itself did not see, for example while it hangs in
+/// a read of a network file system that does not come back.
+pub(crate) fn end_after(deadline: Duration) {
+    let late = move || {
+        thread::sleep(deadline.saturating_add(GRACE));
+        let error = Error::new(Code::DeadlinePassed, "the run did not end when its time was over");
+        let _ = writeln!(io::stderr(), "error: {error}\n  help: {}", error.help());
+        passphrase::restore_terminal();
+        abandon_unfinished();
+        process::exit(i32::from(Code::DeadlinePassed.class().exit()));
+    };
+    // Without a thread to spare the run still ends itself wherever it can.
+    let _ = thread::Builder::new().name("deadline".to_owned()).spawn(late);
+}
+
 /// Ends the process whatever its other threads are at: they may hang in a read that does not come back, or in a write to a
 /// terminal that is stopped, which is why a bar stays where it is.
 fn end(signal: i32) -> ! {

@@ -10,6 +10,7 @@ use tracing::warn;
 use weightseal::{Algorithm, Cancel, Error, Events, Hashing, Model, Run, Shown};
 
 use super::values;
+use crate::signals;
 
 pub(super) const CONTENT: &str = "Which files count";
 pub(super) const HASH: &str = "Hashing";
@@ -126,6 +127,7 @@ impl RunConfig {
         let mut run = Run::new().cancel(cancel.clone()).events(events).map_files(true);
         if let Some(after) = self.timeout {
             run = run.deadline(after);
+            signals::end_after(after);
         }
         if let Some(threads) = self.threads {
             run = run.threads(usize::from(threads));
