@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::File,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, fs::FileExt as _},
     },
     path::{Component, Path, PathBuf},
@@ -19,7 +19,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Entry, FileStamp, Kind, Source, Stamp};
+use super::{
+    Entry, FileStamp, Kind, Source, Stamp,
+    hub_cache::{BLOBS, HubRepository},
+};
 use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown, sys::kernel};
 
 /// How long ago a file must have been changed for its next change to show in its times: the coarsest clock of file systems
@@ -39,16 +42,6 @@ pub struct Local {
     only: Option<String>,
     hub: Option<HubRepository>,
 }
-
-/// The repository of a Hub cache that a snapshot belongs to: `models--ORG--NAME`, with `blobs` and `snapshots` in it.
-#[derive(Debug)]
-struct HubRepository {
-    path: PathBuf,
-    root: OwnedFd,
-}
-
-/// The location of a blob, seen from a snapshot; no path inside a model starts so.
-const BLOBS: &str = "../../blobs/";
 
 impl Local {
     /// Opens a model at a path: a folder with files in it, or one file.
@@ -108,56 +101,25 @@ impl Local {
             let name = if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
                 + &String::from_utf8_lossy(raw);
             if text.is_err() || name.len() > limits::NAME_BYTES {
-                walk.add(Entry {
-                    name,
-                    kind: Kind::BadName,
-                    real: None,
-                    through: None,
-                    size: 0,
-                    stamp: Stamp::default(),
-                })?;
+                walk.add(Entry::plain(name, Kind::BadName))?;
                 continue;
             }
-            if item.file_type() == FileType::Directory {
-                match rustix::fs::openat(&folder, item.file_name(), FOLDER, Mode::empty()) {
+            // Some file systems do not tell the type with the name.
+            let stat = (item.file_type() != FileType::Directory)
+                .then(|| rustix::fs::statat(&folder, item.file_name(), AtFlags::SYMLINK_NOFOLLOW));
+            match stat {
+                Some(Ok(stat)) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+                    walk.add(self.entry(name, &stat))?;
+                }
+                Some(Err(error)) => walk.add(unreadable_entry(name, error))?,
+                _ => match rustix::fs::openat(&folder, item.file_name(), FOLDER, Mode::empty()) {
                     Ok(inner) => {
-                        walk.add(Entry {
-                            name: name.clone(),
-                            kind: Kind::Folder,
-                            real: None,
-                            through: None,
-                            size: 0,
-                            stamp: Stamp::default(),
-                        })?;
+                        walk.add(Entry::plain(name.clone(), Kind::Folder))?;
                         self.walk(inner, &name, depth + 1, walk)?;
                     }
                     Err(error) => walk.add(unreadable_entry(name, error))?,
-                }
-                continue;
+                },
             }
-            let entry = match rustix::fs::statat(&folder, item.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                    // Some file systems do not tell the type with the name.
-                    match rustix::fs::openat(&folder, item.file_name(), FOLDER, Mode::empty()) {
-                        Ok(inner) => {
-                            walk.add(Entry {
-                                name: name.clone(),
-                                kind: Kind::Folder,
-                                real: None,
-                                through: None,
-                                size: 0,
-                                stamp: Stamp::default(),
-                            })?;
-                            self.walk(inner, &name, depth + 1, walk)?;
-                            continue;
-                        }
-                        Err(error) => unreadable_entry(name, error),
-                    }
-                }
-                Ok(stat) => self.entry(name, &stat),
-                Err(error) => unreadable_entry(name, error),
-            };
-            walk.add(entry)?;
         }
         Ok(())
     }
@@ -323,21 +285,24 @@ impl Local {
     }
 
     fn open_entry(&self, entry: &Entry) -> Result<File, Error> {
-        let (root, location): (BorrowedFd<'_>, &str) =
-            match (entry.location().strip_prefix("../../"), &self.hub) {
-                (Some(blob), Some(hub)) => (hub.root.as_fd(), blob),
-                _ => (self.root.as_fd(), entry.location()),
-            };
-        kernel::open_beneath(root, location, OFlags::RDONLY)
+        let location = entry.location();
+        let opened = match (location.strip_prefix(BLOBS), &self.hub) {
+            (Some(blob), Some(hub)) => {
+                kernel::open_beneath(hub.root.as_fd(), &format!("blobs/{blob}"), OFlags::RDONLY)
+            }
+            _ => kernel::open_beneath(self.root.as_fd(), location, OFlags::RDONLY),
+        };
+        opened
             .map(File::from)
             .map_err(|error| failed_to_open(entry, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
     }
 }
 
 /// How folders are opened: themselves, never what a link leads to.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-fn open_folder(path: &Path) -> std::io::Result<OwnedFd> {
+pub(super) fn open_folder(path: &Path) -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, FOLDER, Mode::empty())?)
 }
 
@@ -395,54 +360,6 @@ impl FileStamp {
             modified: nanoseconds(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
             changed: nanoseconds(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
         }
-    }
-}
-
-impl HubRepository {
-    /// The repository whose snapshot `folder` is, or lies in.
-    fn find(folder: &Path) -> Option<Self> {
-        let snapshots = folder
-            .ancestors()
-            .skip(1)
-            .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "snapshots"))?;
-        let path = snapshots.parent().filter(|path| Self::is_one(path))?;
-        let root = open_folder(path).ok()?;
-        Some(HubRepository { path: path.to_owned(), root })
-    }
-
-    /// Whether a folder is a repository of the Hub's cache: by its name and the two folders that each has.
-    fn is_one(path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        ["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind))
-            && path.join("blobs").is_dir()
-            && path.join("snapshots").is_dir()
-    }
-
-    /// The name of the blob that a link in `folder` leads to, if it leads to one of this repository.
-    ///
-    /// Only a target of the very form that the Hub's clients write counts: as many `..` as the link lies deep in the
-    /// repository, then `blobs/NAME`; or the repository's own path with it. Any other may lead anywhere by way of links.
-    fn blob(&self, folder: &Path, link: &str, target: &Path) -> Option<String> {
-        let inside = if target.is_absolute() {
-            target.strip_prefix(&self.path).ok()?.to_owned()
-        } else {
-            let link = folder.join(link);
-            let up: PathBuf =
-                link.parent()?.strip_prefix(&self.path).ok()?.components().map(|_| "..").collect();
-            target.strip_prefix(up).ok()?.to_owned()
-        };
-        let mut parts = inside.components();
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(Component::Normal(blobs)), Some(Component::Normal(name)), None) if blobs == "blobs" => {
-                name.to_str().map(str::to_owned)
-            }
-            _ => None,
-        }
-    }
-
-    fn stat(&self, blob: &str) -> Result<Stat, Errno> {
-        let blobs = rustix::fs::openat(&self.root, "blobs", FOLDER, Mode::empty())?;
-        rustix::fs::statat(&blobs, blob, AtFlags::SYMLINK_NOFOLLOW)
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{Error, Run, manifest::ResourceName};
 
+mod hub_cache;
 pub(crate) mod listing;
 pub(crate) mod local;
 pub(crate) mod memory;
@@ -126,6 +127,11 @@ pub struct FileStamp {
 }
 
 impl Entry {
+    /// An entry of which only the name and the kind matter.
+    pub(crate) fn plain(name: String, kind: Kind) -> Self {
+        Entry { name, kind, real: None, through: None, size: 0, stamp: Stamp::default() }
+    }
+
     /// The path under which the file is opened: its own, or that at the end of its link.
     pub fn location(&self) -> &str {
         self.real.as_deref().unwrap_or(&self.name)
