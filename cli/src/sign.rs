@@ -5,8 +5,8 @@ use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
 use serde::Serialize;
 use tracing::info;
 use weightseal::{
-    Algorithm, Bytes, Cancel, CertificateSigner, Code, Error, Identity, KeySigner, Manifest, Method,
-    PublicKey, Replace, Shown, Signer, check_writable, read_key, unverified_identities,
+    Algorithm, Bundle, Bytes, Cancel, CertificateSigner, Code, Error, Identity, KeySigner, Manifest, Method,
+    Model, PublicKey, Replace, Shown, Signer, check_writable, read_key, unverified_identities,
 };
 
 use crate::{
@@ -83,16 +83,31 @@ pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<
     Ok(0)
 }
 
-/// `--force` replaces whatever is there, but hardly the weights that are to be signed.
+/// `--force` replaces whatever is there, but neither the model, nor a file of it that is not called `*.sig`, nor a key.
 fn refuse_to_replace_the_model(config: &SignConfig) -> Result<(), Error> {
+    let path = &config.signature;
     let place = |path: &Path| fs::canonicalize(path).ok();
-    match (place(&config.signature), place(&config.model.path)) {
-        (Some(signature), Some(model)) if signature == model => {
-            Err(Error::new(Code::BadArgument, "the signature would replace the model")
-                .with_help("give another file with --signature"))
-        }
-        _ => Ok(()),
+    let refuse = |what: &str| {
+        Err(Error::new(Code::BadArgument, format!("the signature would replace {what}"))
+            .with_help("give another file with --signature"))
+    };
+    if !path.is_file() || Bundle::read(path).is_ok() {
+        return Ok(());
     }
+    if place(path) == place(&config.model.path) {
+        return refuse("the model");
+    }
+    if !config.force {
+        return Ok(());
+    }
+    let mut model = Model::open(&config.model.path)?;
+    // What is called a signature may be a broken one.
+    let called_one = path.extension().is_some_and(|extension| extension == "sig");
+    if !called_one && model.ignore_path(std::path::absolute(path).unwrap_or_default()) {
+        return refuse("a file of the model that is no signature");
+    }
+    let pem = read_key(path).is_ok_and(|text| text.windows(11).any(|window| window == b"-----BEGIN "));
+    if pem { refuse("a key or certificate") } else { Ok(()) }
 }
 
 fn signer(config: &SignConfig) -> Result<(Box<dyn Signer>, PublicKey), Error> {

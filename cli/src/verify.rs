@@ -57,12 +57,23 @@ fn make_room(path: &Path, model: &Path, inputs: &[PathBuf]) -> Result<(), Error>
         return refuse("would replace a file that this command reads");
     }
     check_writable(path, Replace::Anything)?;
+    if path.exists() && !is_report(path) {
+        return refuse("exists and is not a report");
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::io("replace", path.display(), error, Code::BadArgument))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a file is empty or a report, which may be replaced by another one.
+fn is_report(path: &Path) -> bool {
+    let Ok(text) = fs::read(path) else { return false };
+    text.is_empty()
+        || serde_json::from_slice::<serde_json::Value>(&text)
+            .is_ok_and(|value| value.get("verdict").is_some() && value.get("findings").is_some())
 }
 
 /// Verifies as far as it goes.

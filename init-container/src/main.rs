@@ -20,6 +20,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
+        atomic::AtomicBool,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
@@ -27,7 +28,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::signal::{SIGINT, SIGTERM},
+    consts::signal::{SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
 };
 use weightseal::{Cancel, Code, Finding, Mode, Report, Shown, Verdict};
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
 
 /// Reads the settings, checks the models, tells the outcome; gives the exit code.
 fn run() -> u8 {
+    // Handled, so that a write over a size limit fails instead of the process.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let args: Vec<_> = env::args_os().collect();
     let variables: Vec<_> = env::vars_os().collect();
     let config = match Config::read(&args, &variables) {

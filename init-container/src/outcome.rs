@@ -8,7 +8,9 @@ use std::{
         unix::fs::{FileExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::OFlags;
@@ -38,6 +40,9 @@ const TEXT_BYTES: usize = 512;
 const HEAD_CHARS: usize = 56;
 /// Characters of a reason there that names no file.
 const REASON_CHARS: usize = 68;
+
+/// How long the line may wait for its reader: a pipe that is full and that nobody empties ends as could not tell.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// What came of the whole run.
 #[derive(Clone, Debug)]
@@ -323,23 +328,32 @@ impl Teller {
         // Should a check that was given up run into a truncated file now, it has nothing to say any more.
         sigbus::exit_on_sigbus(if code == 0 { Verdict::CouldNotTell.exit() } else { code }, Vec::new());
         let mut message = outcome.message();
-        let written = match &self.stdout {
-            Ok(file) => {
-                let mut out: &File = file;
-                out.write_all(outcome.line().as_bytes())
-            }
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        };
-        if let Err(error) = written {
+        // First, since standard output may be a pipe that nobody empties.
+        self.write_message(&message);
+        if let Err(error) = self.write_line(outcome.line()) {
             let what = format!("the outcome cannot be written to standard output: {error}");
             say(&what);
             if code == 0 {
                 code = Verdict::CouldNotTell.exit();
                 message = cut(&format!("could-not-tell: {what}\n{message}"), MESSAGE_BYTES);
+                self.write_message(&message);
             }
         }
-        self.write_message(&message);
         code
+    }
+
+    /// Writes the outcome to standard output, and does not wait for ever for somebody to read it.
+    fn write_line(&self, line: String) -> io::Result<()> {
+        let mut file = match &self.stdout {
+            Ok(file) => file.try_clone()?,
+            Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        let (done, written) = mpsc::channel();
+        thread::Builder::new().name("outcome".to_owned()).spawn(move || {
+            let _ = done.send(file.write_all(line.as_bytes()));
+        })?;
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "nobody reads it");
+        written.recv_timeout(READ_WITHIN).unwrap_or_else(|_| Err(late()))
     }
 
     /// Writes the termination log in place: it is a mount, and cannot be replaced by another file.
@@ -363,6 +377,7 @@ fn open_log(termination: &Termination) -> Option<File> {
     // A pipe in its place must not be waited for, and a link in its place would lead elsewhere.
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
     let opened = OpenOptions::new()
+        .read(create)
         .write(true)
         .create(create)
         .truncate(false)
@@ -370,13 +385,31 @@ fn open_log(termination: &Termination) -> Option<File> {
         .custom_flags(flags)
         .open(path);
     let why = match opened {
-        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => return Some(file),
+        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+            if !create || is_ours(&file) {
+                return Some(file);
+            }
+            "it holds something else than a termination message".to_owned()
+        }
         Ok(_) => "it is not a regular file".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return None,
         Err(error) => error.to_string(),
     };
     say(format_args!("the termination log {} cannot be used: {why}", shown(path)));
     None
+}
+
+/// Whether a file that was named is empty or holds an earlier message: a slip must not destroy a key or a weight.
+fn is_ours(file: &File) -> bool {
+    let mut start = [0; 16];
+    match file.read_at(&mut start, 0) {
+        Ok(length) => {
+            let start = start.get(..length).unwrap_or_default();
+            let words = ["rejected", "misuse", "could-not-tell", "admitted"];
+            start.is_empty() || words.iter().any(|word| start.starts_with(word.as_bytes()))
+        }
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -258,14 +258,13 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// What tells two signers apart: a key's fingerprint, or all names of a certificate.
-    pub(crate) fn who(&self) -> String {
+    /// The names by which a signer is known, in lower case; none of a bare key.
+    pub(crate) fn names(&self) -> Vec<String> {
         match self {
-            Identity::Key { fingerprint, .. } => fingerprint.clone(),
+            Identity::Key { .. } => Vec::new(),
             Identity::Certificate { subject, names, .. } => {
-                let mut names = names.clone();
-                names.sort();
-                format!("{subject}\n{}", names.join("\n"))
+                let all = names.iter().chain([subject]).filter(|name| !name.is_empty());
+                all.map(|name| name.to_lowercase()).collect()
             }
         }
     }

@@ -113,7 +113,7 @@ fn a_signal_ends_it_at_once_as_not_verified_in_warn_mode_too() {
 fn a_bus_error_ends_it_with_an_outcome_in_warn_mode_too() {
     let volume = endless();
     for mode in ["enforce", "warn"] {
-        fs::write(volume.log(), "an older message ".repeat(300)).unwrap();
+        fs::write(volume.log(), "rejected: an older message ".repeat(300)).unwrap();
         let (status, stdout) = signalled(&volume, &["--mode", mode], Signal::BUS);
         let line = Line::read(&stdout);
         assert_eq!((status.code(), line.exit_code, line.verdict.as_str()), (Some(3), 3, "could-not-tell"));

@@ -24,7 +24,7 @@ use testkit::{
 };
 use weightseal::{Algorithm, Bundle, Hashing, KeySigner, Model, Replace, Run, Signer};
 
-/// A volume with a signed model, the public key, and a termination log in which an older message stands.
+/// A volume with a signed model, the public key, and a termination log in which rejected: an older message stands.
 struct Volume {
     dir: TempDir,
 }
@@ -36,7 +36,7 @@ impl Volume {
         models::small(&volume.model()).unwrap();
         volume.sign(&volume.model());
         fs::write(volume.path("release.pub"), key(0).public_pem()).unwrap();
-        fs::write(volume.log(), "an older message ".repeat(300)).unwrap();
+        fs::write(volume.log(), "rejected: an older message ".repeat(300)).unwrap();
         volume
     }
 

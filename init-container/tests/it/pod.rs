@@ -110,5 +110,5 @@ fn what_it_may_not_read_is_not_verified() {
     fs::set_permissions(volume.log(), Permissions::from_mode(0o600)).unwrap();
     let Some(ended) = sandboxed(&volume, &program, &[]) else { return };
     outcome(ended, 0);
-    assert!(volume.message().starts_with("an older message"));
+    assert!(volume.message().starts_with("rejected: an older message"));
 }

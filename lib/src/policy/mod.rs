@@ -106,7 +106,7 @@ impl Policy {
     /// Requires signatures by so many different signers; bundles beyond that need not be accepted, but what an accepted one
     /// says has to be true. Without it every bundle that is given has to be accepted.
     ///
-    /// The same key, or the same names in certificates, is one signer however often he signed.
+    /// Signatures whose keys, certificate subjects or any alternative names coincide are one signer's, however many they are.
     #[must_use]
     pub fn require(mut self, identities: usize) -> Self {
         self.require = Some(identities.max(1));
@@ -314,7 +314,9 @@ impl Policy {
         let release = statement.release();
         demand(Code::NameNotExpected, "name", self.name.as_ref(), release.name.as_ref())?;
         demand(Code::VersionNotExpected, "version", self.version.as_ref(), release.version.as_ref())?;
-        Ok(VerifiedStatement { statement, who: proof.identity.who(), key: proof.key })
+        let mut who = proof.identity.names();
+        who.push(proof.key);
+        Ok(VerifiedStatement { statement, who })
     }
 
     /// Asks each accepted verifier; the reason that tells most is given when none proves the bundle.
@@ -410,26 +412,24 @@ fn without_zeros(hex: &str) -> String {
     hex.trim_start_matches('0').to_owned()
 }
 
-/// How many people signed: the same key, or the same names in certificates, is one person however often he signed.
+/// How many people signed: statements that share a key, a subject or any other name are one person's.
 fn signers(accepted: &[VerifiedStatement]) -> usize {
-    let mut seen: HashSet<&str> = HashSet::new();
-    accepted
-        .iter()
-        .filter(|statement| {
-            let new = !seen.contains(statement.key.as_str()) && !seen.contains(statement.who.as_str());
-            seen.extend([statement.key.as_str(), statement.who.as_str()]);
-            new
-        })
-        .count()
+    let mut people: Vec<HashSet<&str>> = Vec::new();
+    for statement in accepted {
+        let marks: HashSet<&str> = statement.who.iter().map(String::as_str).collect();
+        let (same, mut others): (Vec<_>, Vec<_>) =
+            people.into_iter().partition(|person| !person.is_disjoint(&marks));
+        others.push(same.into_iter().flatten().chain(marks).collect());
+        people = others;
+    }
+    people.len()
 }
 
 /// A statement that an accepted identity signed; made by [`Policy`] alone.
 pub struct VerifiedStatement {
     statement: Statement,
-    /// The fingerprint of the key that signed.
-    key: String,
-    /// Who signed, whatever his key.
-    who: String,
+    /// By what the signer is known: his key's fingerprint and all his names.
+    who: Vec<String>,
 }
 
 impl VerifiedStatement {
