@@ -16,3 +16,4 @@ mod peers;
 mod roundtrip;
 mod source_contract;
 mod tamper;
+mod vectors;
