@@ -163,7 +163,9 @@ fn verify_line(config: &SignConfig, public: &PublicKey) -> String {
     let mut line = String::from("weightseal verify ");
     line.push_str(&shell_path(&config.model.path));
     let mut add = |flag: &str, value: &str| {
-        let _ = write!(line, " {flag} {value}");
+        // A value that begins like a flag has to be joined to its own.
+        let joint = if value.trim_start_matches('\'').starts_with('-') { '=' } else { ' ' };
+        let _ = write!(line, " {flag}{joint}{value}");
     };
     if !config.usual_place {
         add("--signature", &shell_path(&config.signature));

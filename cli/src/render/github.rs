@@ -5,6 +5,7 @@ use std::{
     fmt::{self, Write as _},
     fs::OpenOptions,
     io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
 };
 
 use tracing::warn;
@@ -79,7 +80,9 @@ impl fmt::Display for Property<'_> {
 /// Appends to the summary of the step that runs, where there is one.
 pub(crate) fn summarize(markdown: impl FnOnce() -> String) {
     let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return };
-    let file = OpenOptions::new().append(true).create(true).open(path);
+    // A pipe in its place must not be waited for.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
     if let Err(error) = file.and_then(|mut file| file.write_all(markdown().as_bytes())) {
         warn!("the step summary cannot be written: {error}");
     }
