@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use serde::Serialize;
-use weightseal::{Code, Error, PUBLIC, Replace, write_whole};
+use weightseal::{Code, Error, Kernel, PUBLIC, Replace, write_whole};
 
 use crate::{
     args::{Cli, Format},
@@ -21,8 +21,10 @@ struct About {
     version: &'static str,
     /// What is built in beyond keys and certificates.
     features: &'static [&'static str],
-    /// Extensions of this processor that the digests have code for.
+    /// The kernels of SHA-256 that this processor can run, as `--kernel` takes them.
     kernels: Vec<&'static str>,
+    /// Extensions of this processor that the digests have code for.
+    extensions: Vec<&'static str>,
     /// The commit it was built from, where the build knew it.
     commit: Option<&'static str>,
 }
@@ -37,12 +39,14 @@ pub(crate) fn version(console: &Console, json: bool) -> Result<u8, Error> {
         return Ok(0);
     }
     let commit = option_env!("WEIGHTSEAL_COMMIT").filter(|commit| !commit.is_empty());
-    console.print_json(&About { name: NAME, version: VERSION, features: &[], kernels: kernels(), commit })?;
+    let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
+    let (version, extensions) = (VERSION, extensions());
+    console.print_json(&About { name: NAME, version, features: &[], kernels, extensions, commit })?;
     Ok(0)
 }
 
 /// The extensions of this processor that SHA-256, BLAKE2b and BLAKE3 have code for.
-fn kernels() -> Vec<&'static str> {
+fn extensions() -> Vec<&'static str> {
     let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {

@@ -67,6 +67,8 @@ struct Work {
     done: AtomicU64,
     /// The work of all hashing in the run.
     all: AtomicU64,
+    /// What hashes it.
+    kernel: Mutex<Option<&'static str>>,
 }
 
 impl Progress {
@@ -87,6 +89,7 @@ impl Progress {
             bytes: AtomicU64::new(0),
             done: AtomicU64::new(0),
             all: AtomicU64::new(0),
+            kernel: Mutex::new(None),
         };
         Progress { show, work: Arc::new(work), ticker: Mutex::new(None) }
     }
@@ -94,6 +97,11 @@ impl Progress {
     /// Bytes that were hashed so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.work.all.load(Ordering::Relaxed)
+    }
+
+    /// What hashed them.
+    pub(crate) fn kernel(&self) -> Option<&'static str> {
+        *locked(&self.work.kernel)
     }
 
     fn draw(&self) {
@@ -131,6 +139,11 @@ impl Events for Progress {
         if let Show::Lines(every) = self.show {
             *locked(&self.ticker) = Ticker::start(&self.work, every);
         }
+    }
+
+    fn kernel(&self, name: &'static str, threads: usize, lanes: usize) {
+        *locked(&self.work.kernel) = Some(name);
+        debug!("hashing by {name}: {threads} threads, {lanes} at once on each");
     }
 
     fn hashed(&self, bytes: u64) {

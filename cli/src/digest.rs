@@ -23,6 +23,7 @@ struct Digest<'a> {
     #[serde(flatten)]
     hashed: Hashed,
     bytes: u64,
+    kernel: Option<&'static str>,
     seconds: f64,
     /// Each file or shard, where they were asked for.
     listed: Option<Vec<Listed<'a>>>,
@@ -47,6 +48,7 @@ pub(crate) fn run(args: DigestArgs, console: &Console, cancel: &Cancel) -> Resul
         model: path(&config.path),
         hashed: (&manifest).into(),
         bytes: progress.bytes(),
+        kernel: progress.kernel(),
         seconds: started.elapsed().as_secs_f64(),
         listed: args.files.then(|| manifest.resources().iter().map(Listed::from).collect()),
     };

@@ -34,6 +34,7 @@ struct Signed {
     #[serde(flatten)]
     hashed: Hashed,
     bytes: u64,
+    kernel: Option<&'static str>,
     seconds: f64,
     /// The line to verify with.
     verify: String,
@@ -75,6 +76,7 @@ pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<
         release: statement.release().into(),
         hashed: statement.manifest().into(),
         bytes: progress.bytes(),
+        kernel: progress.kernel(),
         seconds: started.elapsed().as_secs_f64(),
         verify: verify_line(&config, &public),
     };

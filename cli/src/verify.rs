@@ -81,7 +81,8 @@ fn attempt(args: VerifyArgs, unknown: &Report, console: &Console, cancel: &Cance
     let config = args.check()?;
     let VerifyConfig { demands, .. } = &config;
     expect_sigbus(unknown, console)?;
-    let run = config.run.start(cancel, Arc::new(Progress::new(console.quiet)));
+    let events = Arc::new(Progress::new(console.quiet));
+    let run = config.run.start(cancel, events).fail_fast(config.fail_fast);
     let mut model = config.model.open()?.ignore_unsigned_files(config.unsigned);
     if let Some(id) = &demands.model_id {
         model = model.id(id);

@@ -7,7 +7,9 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use weightseal::{Accept, CertificateVerifier, Code, Error, Mode, Policy, Run, Shown, limits, read_key};
+use weightseal::{
+    Accept, CertificateVerifier, Code, Error, Kernel, Mode, Policy, ReadMode, Run, Shown, limits, read_key,
+};
 
 use crate::settings::{Given, Refused, bad, look_for};
 
@@ -62,6 +64,10 @@ pub(crate) struct Config {
     pub(crate) deadline: Option<Duration>,
     pub(crate) termination: Termination,
     threads: Option<usize>,
+    /// How files are read, where a signal handler stands ready.
+    pub(crate) read: ReadMode,
+    kernel: Option<Kernel>,
+    fail_fast: bool,
     memory: Option<u64>,
     /// The policy without trust, which is read from files.
     policy: Policy,
@@ -117,6 +123,13 @@ impl Config {
             threads: given.parsed("threads", "a number from 1 to 256", |text| {
                 text.parse().ok().filter(|threads| (1..=limits::THREADS).contains(threads))
             })?,
+            read: given
+                .parsed("read", "auto, mmap, pread or direct", |text| {
+                    ReadMode::ALL.into_iter().find(|mode| mode.name() == text)
+                })?
+                .unwrap_or(ReadMode::Auto),
+            kernel: given.parsed("kernel", "a kernel of this processor", |text| text.parse().ok())?,
+            fail_fast: given.switch("fail-fast")?,
             memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
             policy: policy(&given, mode)?,
             keys: Pem::given(&given, "public-key")?,
@@ -175,7 +188,10 @@ impl Config {
 
     /// A run as it was told.
     pub(crate) fn run(&self) -> Run {
-        let mut run = Run::new();
+        let mut run = Run::new().fail_fast(self.fail_fast);
+        if let Some(kernel) = self.kernel {
+            run = run.kernel(kernel);
+        }
         if let Some(deadline) = self.deadline {
             run = run.deadline(deadline);
         }

@@ -31,7 +31,7 @@ use signal_hook::{
     consts::signal::{SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
 };
-use weightseal::{Cancel, Code, Finding, Mode, Report, Shown, Verdict};
+use weightseal::{Cancel, Code, Finding, Mode, ReadMode, Report, Shown, Verdict};
 
 mod check;
 mod config;
@@ -200,7 +200,12 @@ fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<P
         let so_far = lock(reports).clone();
         let if_truncated =
             conclude(config, so_far, Some(Finding::new(Code::TruncatedWhileMapped, what)), started);
-        let run = run.clone().map_files(teller.prepare_for_sigbus(&if_truncated));
+        let handled = teller.prepare_for_sigbus(&if_truncated);
+        let mode = match config.read {
+            ReadMode::Auto | ReadMode::Mmap if !handled => ReadMode::Pread,
+            mode => mode,
+        };
+        let run = run.clone().read(mode);
         say(format_args!("checking {}", shown(path)));
         let report = check::check(config, path, &policy, &run);
         say(report.to_string().trim_end());

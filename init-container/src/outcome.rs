@@ -230,6 +230,7 @@ impl Bounded {
                 .collect(),
             counts: report.counts,
             bytes: report.bytes,
+            kernel: report.kernel.clone(),
             seconds: report.seconds,
             findings: report.findings.iter().take(FINDINGS).map(bound_finding).collect(),
         };

@@ -140,6 +140,14 @@ const SETTINGS: &[Setting] = &[
         "Map or buffer at most so much of the model at once, for example 64Mi [default: 64Mi]",
     ),
     setting(
+        "read",
+        Takes::One,
+        "HOW",
+        "Read files by mmap, pread, or direct (past the page cache) [default: auto, the fastest of the first two]",
+    ),
+    setting("kernel", Takes::One, "KERNEL", "Compute SHA-256 with this kernel [default: the fastest]"),
+    setting("fail-fast", Takes::Switch, "", "Stop at the first difference"),
+    setting(
         "termination-log",
         Takes::One,
         "FILE",

@@ -216,7 +216,7 @@ impl Flags {
     }
 
     fn run(&self) -> Result<Run, Box<dyn StdError>> {
-        let run = Run::new().map_files(true);
+        let run = Run::new().read(weightseal::ReadMode::Auto);
         Ok(match self.optional("max-workers") {
             Some(workers) => run.threads(workers.parse()?),
             None => run,

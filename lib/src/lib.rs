@@ -59,7 +59,7 @@ pub use bundle::{Bundle, Release, Statement};
 pub use code::{Class, Code, codes_markdown};
 pub use error::{Error, Result};
 pub use fs::{PRIVATE, PUBLIC, Replace, abandon_unfinished, check_writable, read_key, write_whole};
-pub use hash::{DEFAULT_SHARD_SIZE, Hashing, Job, Plan, Sink, hash};
+pub use hash::{DEFAULT_SHARD_SIZE, Hashes, Hashing, Job, Plan, Sink, hash};
 pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
 pub use manifest::{
     Algorithm, Digest, Manifest, ManifestFile, Method, Resource, ResourceName, Serialization,
@@ -70,9 +70,9 @@ pub use report::{
     Assurance, Binding, Bytes, Counts, Finding, Identity, ProvenTime, REPORT_VERSION, Report,
     SignatureReport, Verdict,
 };
-pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, Run, SystemClock};
+pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};
 pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
-pub use sys::sigbus;
+pub use sys::{lanes::Kernel, sigbus};
 pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};

@@ -335,6 +335,9 @@ pub struct Report {
     pub counts: Counts,
     /// Bytes that were read and hashed.
     pub bytes: u64,
+    /// What hashed them: the kernel of SHA-256 by its name (`sha-ni`, `avx512`, ...), `blake3` or `blake2b`; none where
+    /// nothing was hashed.
+    pub kernel: Option<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// What was found, in the order of the names.
@@ -357,6 +360,7 @@ impl Report {
             bound: Vec::new(),
             counts: Counts::default(),
             bytes: 0,
+            kernel: None,
             seconds: 0.0,
             findings: Vec::new(),
         }

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{Error, code::Code, limits, report::Finding};
+use crate::{Error, code::Code, limits, report::Finding, sys::lanes::Kernel};
 
 /// The last argument of every slow call: cancellation, deadline, clock, events, threads and memory.
 ///
 /// A new one has no deadline, as many threads as the process may use (affinity and cgroup quota, v1 and v2), 64 MiB for
-/// data in flight, the system's clock, and does not map files into memory.
+/// data in flight, the system's clock, and reads files by `pread`.
 #[derive(Clone)]
 pub struct Run {
     cancel: Cancel,
@@ -24,7 +24,45 @@ pub struct Run {
     events: Arc<dyn Events>,
     threads: usize,
     memory: u64,
-    map: bool,
+    read: ReadMode,
+    kernel: Option<Kernel>,
+    fail_fast: bool,
+}
+
+/// How files are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadMode {
+    /// What is fastest: mapped where files lie on this machine and are long enough, else by `pread`.
+    ///
+    /// As [`Mmap`](ReadMode::Mmap), only for programs that handle SIGBUS.
+    Auto,
+    /// Mapped into memory wherever the kernel does it, else by `pread`.
+    ///
+    /// Only for programs that handle SIGBUS: a file that somebody truncates between the check and the read raises it. See
+    /// [`crate::sigbus`].
+    Mmap,
+    /// By `pread`, into buffers.
+    #[default]
+    Pread,
+    /// Past the page cache (`O_DIRECT`): what the device has, and what others cached stays as it is. A file system that
+    /// cannot is an error.
+    Direct,
+}
+
+impl ReadMode {
+    /// All of them.
+    pub const ALL: [ReadMode; 4] = [ReadMode::Auto, ReadMode::Mmap, ReadMode::Pread, ReadMode::Direct];
+
+    /// As the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadMode::Auto => "auto",
+            ReadMode::Mmap => "mmap",
+            ReadMode::Pread => "pread",
+            ReadMode::Direct => "direct",
+        }
+    }
 }
 
 /// A switch that ends a run from another thread or a signal handler.
@@ -81,6 +119,11 @@ pub trait Events: Send + Sync {
         let _ = (files, bytes);
     }
 
+    /// What hashes: the kernel by its name, on so many threads, so many ranges at once on each.
+    fn kernel(&self, name: &'static str, threads: usize, lanes: usize) {
+        let _ = (name, threads, lanes);
+    }
+
     /// So many more bytes were read and hashed.
     fn hashed(&self, bytes: u64) {
         let _ = bytes;
@@ -124,7 +167,9 @@ impl Run {
             events: Arc::new(NoEvents),
             threads: threads.clamp(1, limits::THREADS),
             memory: 64 << 20,
-            map: false,
+            read: ReadMode::Pread,
+            kernel: None,
+            fail_fast: false,
         }
     }
 
@@ -170,13 +215,24 @@ impl Run {
         self
     }
 
-    /// Maps files into memory instead of reading them.
-    ///
-    /// Only for programs that handle SIGBUS: a file that somebody truncates between the check and the read raises it. See
-    /// [`crate::sigbus`].
+    /// How files are read; else by `pread`.
     #[must_use]
-    pub fn map_files(mut self, map: bool) -> Self {
-        self.map = map;
+    pub fn read(mut self, mode: ReadMode) -> Self {
+        self.read = mode;
+        self
+    }
+
+    /// Computes SHA-256 with this kernel; else with the one that is fastest on this processor.
+    #[must_use]
+    pub fn kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = Some(kernel);
+        self
+    }
+
+    /// Ends a verification at the first difference, so that a report has one and not all.
+    #[must_use]
+    pub fn fail_fast(mut self, fast: bool) -> Self {
+        self.fail_fast = fast;
         self
     }
 
@@ -222,8 +278,16 @@ impl Run {
         self.memory
     }
 
-    pub(crate) fn maps_files(&self) -> bool {
-        self.map
+    pub(crate) fn read_mode(&self) -> ReadMode {
+        self.read
+    }
+
+    pub(crate) fn sha256_kernel(&self) -> Option<Kernel> {
+        self.kernel
+    }
+
+    pub(crate) fn fails_fast(&self) -> bool {
+        self.fail_fast
     }
 }
 
@@ -240,7 +304,7 @@ impl fmt::Debug for Run {
         f.debug_struct("Run")
             .field("threads", &self.threads)
             .field("memory", &self.memory)
-            .field("map", &self.map)
+            .field("read", &self.read)
             .finish_non_exhaustive()
     }
 }

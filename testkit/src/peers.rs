@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::run::{Ended, capture};
 
-pub use install::{VERSIONS, peer};
+pub use install::{VERSIONS, environment, peer};
 
 /// Runs the command line of 0.3.1, 1.0.0 and 1.0.1 without the network.
 const OFFLINE: &str = include_str!("peers/offline.py");

@@ -1,4 +1,4 @@
-//! The tasks of this workspace: `cargo xtask demo [DIR]` and `cargo xtask test`.
+//! The tasks of this workspace: `cargo xtask bench`, `cargo xtask demo [DIR]` and `cargo xtask test`.
 //!
 //! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 there is
 //! no such task.
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a task is for")]
 
+mod bench;
 mod demo;
 mod test;
 
@@ -24,6 +25,7 @@ The tasks of the Weightseal workspace
 Usage: cargo xtask <TASK>
 
 Tasks:
+  bench [OPTIONS] measure verification against other programs, and write the table of docs/performance.md
   demo [DIR]      do the main job on real weights, showing each command and its output
   test [-- ARGS]  install what the tests need, then run them all
   help            print this
@@ -63,6 +65,17 @@ fn main() -> ExitCode {
     let words: Vec<Option<&str>> = args.iter().map(|arg| arg.to_str()).collect();
     let done = match words.as_slice() {
         [] | [Some("help" | "--help" | "-h")] => help(HELP),
+        [Some("help"), Some("bench")] => help(bench::HELP),
+        [Some("bench"), rest @ ..] if rest.iter().any(|word| matches!(word, Some("--help" | "-h"))) => {
+            help(bench::HELP)
+        }
+        [Some("bench"), ..] => match bench::Options::parse(args.get(1..).unwrap_or_default()) {
+            Ok(options) => bench::run(&options),
+            Err(why) => {
+                eprintln!("{why}\n\n{}", bench::HELP);
+                return ExitCode::from(2);
+            }
+        },
         [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
         [Some("test"), Some("--help" | "-h")] | [Some("help"), Some("test")] => help(TEST_HELP),
         [Some("demo")] => demo::run(None),

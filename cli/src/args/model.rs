@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use tracing::warn;
-use weightseal::{Algorithm, Cancel, Error, Events, Hashing, Model, Run, Shown};
+use weightseal::{Algorithm, Cancel, Error, Events, Hashing, Kernel, Model, ReadMode, Run, Shown};
 
 use super::values;
 use crate::signals;
@@ -116,6 +116,15 @@ pub(crate) struct RunArgs {
     /// Bytes of the model that are mapped or buffered at once [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = LIMITS)]
     memory: Option<u64>,
+
+    /// How files are read: mapped into memory, by pread, past the page cache (direct: what the device has, for audits),
+    /// or the fastest of the first two
+    #[arg(long, value_name = "HOW", value_parser = values::read_mode, default_value = "auto", help_heading = LIMITS)]
+    read: ReadMode,
+
+    /// Compute SHA-256 with this kernel; `weightseal --version --json` lists those of this processor [default: the fastest]
+    #[arg(long, value_name = "KERNEL", env = "WEIGHTSEAL_KERNEL", hide_env_values = true, help_heading = LIMITS)]
+    kernel: Option<Kernel>,
 }
 
 /// What a run may use.
@@ -124,7 +133,7 @@ pub(crate) type RunConfig = RunArgs;
 impl RunConfig {
     /// A run that begins now.
     pub(crate) fn start(self, cancel: &Cancel, events: Arc<dyn Events>) -> Run {
-        let mut run = Run::new().cancel(cancel.clone()).events(events).map_files(true);
+        let mut run = Run::new().cancel(cancel.clone()).events(events).read(self.read);
         if let Some(after) = self.timeout {
             run = run.deadline(after);
             signals::end_after(after);
@@ -134,6 +143,9 @@ impl RunConfig {
         }
         if let Some(bytes) = self.memory {
             run = run.memory(bytes);
+        }
+        if let Some(kernel) = self.kernel {
+            run = run.kernel(kernel);
         }
         run
     }

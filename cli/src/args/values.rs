@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use weightseal::ReadMode;
 
 /// A number of bytes: `65536`, `64MiB`, `1GB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -48,6 +49,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
         None => Err("longer than can be waited".to_owned()),
     }
+}
+
+/// How files are read.
+pub(crate) fn read_mode(text: &str) -> Result<ReadMode, String> {
+    let modes = ReadMode::ALL;
+    modes
+        .into_iter()
+        .find(|mode| mode.name() == text)
+        .ok_or_else(|| format!("not one of {}", modes.map(ReadMode::name).join(", ")))
 }
 
 /// A point in time, in seconds since 1970: RFC 3339, a date (its first second in UTC), or the seconds themselves.

@@ -105,6 +105,10 @@ pub(crate) struct VerifyArgs {
     #[arg(long, overrides_with_all = ["no_ignore_unsigned_files", "ignore_unsigned_files"], help_heading = CONTENT)]
     no_ignore_unsigned_files: bool,
 
+    /// Stop at the first difference: one finding and not all, and nothing hashed where names or sizes differ already
+    #[arg(long, help_heading = LIMITS)]
+    fail_fast: bool,
+
     #[command(flatten, next_help_heading = LIMITS)]
     run: RunArgs,
 
@@ -140,6 +144,7 @@ pub(crate) struct VerifyConfig {
     pub(crate) unsigned: bool,
     pub(crate) trust: Trust,
     pub(crate) demands: Demands,
+    pub(crate) fail_fast: bool,
     pub(crate) run: RunConfig,
 }
 
@@ -238,6 +243,7 @@ impl VerifyArgs {
             unsigned: self.ignore_unsigned_files,
             trust,
             demands,
+            fail_fast: self.fail_fast,
             run: self.run,
         })
     }

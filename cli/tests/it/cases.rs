@@ -72,6 +72,8 @@ fn stable(text: &str, world: &World) -> String {
         (" in ", " s &#40;", "[T]"),
         (" s, ", "/s", "[R]"),
         ("\"seconds\":", ",\"", "[T]"),
+        ("\"kernel\":\"", "\"", "[K]"),
+        ("hashing by ", ":", "[K]"),
         ("\"time\":{\"at\":\"", "\",\"by\":\"clock", "[NOW]"),
     ] {
         text = between(&text, before, after, place);
@@ -79,12 +81,15 @@ fn stable(text: &str, world: &World) -> String {
     text.replace('\u{1b}', "[ESC]")
 }
 
-/// Replaces what stands between two texts, wherever it is a number, a rate or a time.
+/// Replaces what stands between two texts, wherever it is a number, a rate, a time or a kernel's name.
 fn between(text: &str, before: &str, after: &str, place: &str) -> String {
     let digits = |c: char| c.is_ascii_digit() || ".&#;".contains(c);
     let number = |text: &str| match text.split_once(' ') {
         Some((number, unit)) => number.chars().all(digits) && unit.ends_with('B'),
-        None => text.chars().all(|c| digits(c) || "-:TZe".contains(c)),
+        None => {
+            text.chars().all(|c| digits(c) || "-:TZe".contains(c))
+                || text.parse::<weightseal::Kernel>().is_ok()
+        }
     };
     let (mut done, mut rest) = (String::new(), text);
     while let Some((start, tail)) = rest.split_once(before) {

@@ -20,6 +20,7 @@ pub(crate) struct Report {
     bound: Vec<Binding>,
     counts: Counts,
     bytes: u64,
+    kernel: Option<String>,
     seconds: f64,
     pub(crate) findings: Vec<Finding>,
 }
@@ -145,6 +146,7 @@ struct Signed {
     files: u64,
     resources: u64,
     bytes: u64,
+    kernel: Option<String>,
     seconds: f64,
     verify: String,
 }
@@ -161,6 +163,7 @@ struct Digest {
     files: u64,
     resources: u64,
     bytes: u64,
+    kernel: Option<String>,
     seconds: f64,
     listed: Option<Vec<Listed>>,
 }
@@ -215,6 +218,7 @@ struct About {
     version: String,
     features: Vec<String>,
     kernels: Vec<String>,
+    extensions: Vec<String>,
     commit: Option<String>,
 }
 

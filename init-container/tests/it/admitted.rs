@@ -27,6 +27,7 @@ fn a_model_as_it_was_signed_passes_and_clears_the_termination_log() {
     assert_eq!((model.counts.signed, model.counts.verified, model.counts.ignored), (7, 7, 1));
     assert_eq!((model.assurance.as_deref(), model.bound.len(), model.more_findings), (Some("hashed"), 0, 0));
     assert!(model.bytes > 384 << 10 && line.findings.is_empty() && model.findings.is_empty());
+    assert_eq!(model.kernel.as_deref(), Some(weightseal::Kernel::fastest(model.bytes).name()));
     let [signature] = &model.signatures[..] else { panic!("{model:?}") };
     assert!(
         signature.accepted

@@ -33,6 +33,7 @@ pub(crate) struct Model {
     pub(crate) bound: Vec<Binding>,
     pub(crate) counts: Counts,
     pub(crate) bytes: u64,
+    pub(crate) kernel: Option<String>,
     pub(crate) seconds: f64,
     pub(crate) findings: Vec<Finding>,
     pub(crate) more_findings: usize,

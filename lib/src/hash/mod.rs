@@ -9,8 +9,11 @@ use crate::{
     source::{Entry, Source},
 };
 
+mod ahead;
 mod digester;
 mod engine;
+mod group;
+mod queue;
 mod read;
 
 /// How a model is hashed when it is signed: by files or by shards, and with which digest (OMS, serialization methods).
@@ -51,6 +54,25 @@ pub struct Plan<'a> {
     pub entries: &'a [Entry],
     /// The ranges, of any length, in the order in which their digests are wanted.
     pub jobs: Vec<Job>,
+    /// The digests that the ranges should have, in the same order, where that is known. A run that
+    /// [fails fast](Run::fail_fast) ends at the first that differs.
+    pub expected: Vec<Digest>,
+}
+
+/// What came of a plan.
+#[derive(Debug)]
+pub struct Hashes {
+    /// For each job its digest, or why there is none; nothing where hashing ended at a difference before.
+    pub digests: Vec<Option<Result<Digest, Error>>>,
+    /// What computed them: a [`Kernel`](crate::Kernel)'s name, or `blake2b`, `blake3`; none where nothing was hashed.
+    pub kernel: Option<&'static str>,
+}
+
+impl Hashes {
+    /// Nothing of a plan.
+    pub(crate) fn none(plan: &Plan<'_>) -> Self {
+        Hashes { digests: plan.jobs.iter().map(|_| None).collect(), kernel: None }
+    }
 }
 
 /// One range to be hashed.
@@ -60,6 +82,13 @@ pub struct Job {
     pub entry: usize,
     /// The bytes, end exclusive.
     pub range: Range<u64>,
+}
+
+impl Job {
+    /// How many bytes the range has.
+    pub fn length(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
 }
 
 /// Is handed each range once, as it is read; a copy that is written while it is verified.
@@ -72,9 +101,10 @@ pub trait Sink: Send + Sync {
     fn take(&self, entry: &Entry, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 }
 
-/// Hashes a plan; the results stand in the order of its jobs.
+/// Hashes a plan.
 ///
-/// Work is pulled by as many threads as the run allows, longest job first; BLAKE3 divides one huge file among them. Memory
+/// Work is pulled by as many threads as the run allows, longest job first. A thread hashes several ranges at once with
+/// SHA-256, as many as its [`Kernel`](crate::Kernel) has lanes; BLAKE3 divides one huge file among all threads. Memory
 /// in flight is bounded by the run's memory, whatever the sizes. A job whose file cannot be read, or changed, has its own
 /// error; the others go on.
 ///
@@ -85,6 +115,6 @@ pub fn hash(
     source: &dyn Source,
     tee: Option<&dyn Sink>,
     run: &Run,
-) -> Result<Vec<Result<Digest, Error>>, Error> {
+) -> Result<Hashes, Error> {
     engine::hash(plan, source, tee, run)
 }

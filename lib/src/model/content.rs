@@ -9,7 +9,7 @@ use super::Model;
 use crate::{
     Error, Run,
     code::Code,
-    hash::{Job, Plan, hash},
+    hash::{Hashes, Job, Plan, hash},
     manifest::{Algorithm, Digest, Manifest, ManifestFile, Method},
     report::{Finding, Report},
     safetensors::Tensors,
@@ -60,6 +60,7 @@ pub(super) fn check(
     let listing = Listing::take(source, &rules, &signed, run)?;
     let first = report.findings.len();
     let pairs = compare(&wanted, &listing, manifest, report);
+    let enough = run.fails_fast() && report.findings.len() > first;
     for finding in report.findings.iter().skip(first) {
         run.told().found(finding);
     }
@@ -81,12 +82,13 @@ pub(super) fn check(
             }
         }
     }
-    let plan = Plan { algorithm, entries: &listing.files, jobs };
-    let bytes = plan.jobs.iter().map(|job| job.range.end - job.range.start).sum();
-    run.told().hashing(pairs.len() as u64, bytes);
-    let digests = hash(&plan, source, None, run);
+    let expected = |resource: &usize| Some(manifest.resources().get(*resource)?.digest);
+    let expected = resources.iter().filter_map(expected).collect();
+    let plan = Plan { algorithm, entries: &listing.files, jobs, expected };
+    run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(Job::length).sum());
+    let hashes = if enough { Ok(Hashes::none(&plan)) } else { hash(&plan, source, None, run) };
     run.told().done();
-    let digests = digests?;
+    let hashes = hashes?;
 
     // 6. The same names and stamps as before, and the model still in its place?
     let mut changes = listing.changes(&Listing::take(source, &rules, &signed, run)?);
@@ -97,7 +99,13 @@ pub(super) fn check(
     for (job, resource, digest) in known {
         difference.add(manifest, &listing.files, &job, resource, Ok(digest));
     }
-    for ((job, resource), digest) in plan.jobs.iter().zip(resources).zip(digests) {
+    for ((job, resource), digest) in plan.jobs.iter().zip(resources).zip(hashes.digests) {
+        let Some(digest) = digest else {
+            // Not hashed, since one difference was enough.
+            difference.failed.insert(job.entry);
+            continue;
+        };
+        report.bytes += job.length();
         if let (Some(hashed), Some(entry), Ok(digest)) =
             (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
         {
@@ -107,7 +115,7 @@ pub(super) fn check(
         difference.add(manifest, &listing.files, job, resource, digest);
     }
     count(&listing, manifest, pairs.len() - difference.failed.len(), report);
-    report.bytes += bytes;
+    report.kernel = hashes.kernel.map(str::to_owned).or(report.kernel.take());
     let mut findings = difference.findings;
     name_tensors(model, &listing.files, &mut findings, run);
     for finding in findings.iter().chain(&changes) {

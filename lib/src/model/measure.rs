@@ -35,18 +35,19 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
         return Err(Error::new(Code::ModelEmpty, format!("{model} has no file to sign")));
     }
     run.told().hashing(listing.files.len() as u64, listing.files.iter().map(|entry| entry.size).sum());
-    let digests = hash(&plan, source, None, run);
+    let hashes = hash(&plan, source, None, run);
     run.told().done();
-    let digests = digests?;
+    let hashes = hashes?;
     refuse(&listing.changes(&Listing::take(source, &rules, &nothing_signed, run)?))?;
     source.unmoved(run)?;
 
     let mut resources = Vec::with_capacity(plan.jobs.len());
-    for (job, digest) in plan.jobs.iter().zip(digests) {
+    for (job, digest) in plan.jobs.iter().zip(hashes.digests) {
+        let digest = digest.ok_or_else(|| Error::new(Code::Panicked, "a range was left unhashed"))??;
         let entry =
             plan.entries.get(job.entry).ok_or_else(|| Error::new(Code::Panicked, "a job without a file"))?;
         let range = hashing.shard_size.is_some().then(|| job.range.clone());
-        resources.push(Resource { name: entry.resource_name()?, range, digest: digest? });
+        resources.push(Resource { name: entry.resource_name()?, range, digest });
     }
     resources.sort_by_cached_key(Resource::identifier);
     let method = hashing.shard_size.map_or(Method::Files, |size| Method::Shards { size });
@@ -71,7 +72,7 @@ fn plan<'a>(files: &'a [Entry], hashing: &Hashing) -> Plan<'a> {
             }
         }
     }
-    Plan { algorithm: hashing.algorithm, entries: files, jobs }
+    Plan { algorithm: hashing.algorithm, entries: files, jobs, expected: Vec::new() }
 }
 
 /// The paths to leave out and to record: Git's, the caller's, the signatures', and other signatures beside those.

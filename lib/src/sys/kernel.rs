@@ -91,6 +91,25 @@ pub(crate) fn is_network_fs(_: &File) -> bool {
     true
 }
 
+/// What direct reads begin and end at, and their memory too, in bytes: the largest block of a device in common use.
+pub(crate) const DIRECT_BLOCK: usize = 4096;
+
+/// Makes reads of this open file pass by the page cache.
+///
+/// # Errors
+/// `EINVAL` where the file system cannot.
+#[cfg(target_os = "linux")]
+pub(crate) fn set_direct(file: &File) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    Ok(rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT)?)
+}
+
+/// The portable twin: nothing can.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn set_direct(_: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Opens `path` beneath the folder `dir` for reading, following no link in any of its parts.
 ///
 /// `path` is relative, of plain parts between single slashes, or `.` for the folder itself. Besides `flags` it is opened

@@ -1,8 +1,8 @@
-//! A window of a file, mapped into memory for as long as a closure looks at it.
+//! A window of a file, mapped into memory for as long as it is looked at.
 
 use std::{fs::File, ops::Range};
 
-/// Why a window could not be looked at.
+/// Why a window cannot be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MapError {
     /// The file ends before the window does.
@@ -11,45 +11,61 @@ pub(crate) enum MapError {
     Refused,
 }
 
-/// Maps the bytes `range` (end exclusive) of `file`, reads them into memory, and shows them to `look`.
-///
-/// The window need not begin or end at a page; it is unmapped before this returns. All its pages are in place before
-/// `look` runs, so that a file which is already shorter is an error here and not a SIGBUS there. What remains is a file
-/// that is truncated while `look` runs: see [`sigbus`](super::sigbus).
-///
-/// # Errors
-/// [`MapError::Truncated`] when the file does not reach the end of the range, before or after `look`: then what it saw
-/// may have been zeros in place of the file's bytes, and its result is dropped. [`MapError::Refused`] when the window
-/// cannot be mapped; then `look` was not called.
-pub(crate) fn with_window<R>(
-    file: &File,
-    range: Range<u64>,
-    look: impl FnOnce(&[u8]) -> R,
-) -> Result<R, MapError> {
-    let len = range.end.checked_sub(range.start).and_then(|len| usize::try_from(len).ok());
-    let len = len.filter(|len| isize::try_from(*len).is_ok()).ok_or(MapError::Refused)?;
-    if len == 0 {
-        return Ok(look(&[]));
+/// Bytes of a file in memory, mapped and in place; unmapped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Window {
+    map: Map,
+    end: u64,
+}
+
+impl Window {
+    /// Maps the bytes `range` (end exclusive) of `file` and reads them into memory.
+    ///
+    /// The window need not begin or end at a page. All its pages are in place when this returns, so that a file which is
+    /// already shorter is an error here and not a SIGBUS later. What remains is a file that is truncated while the
+    /// window stands: see [`sigbus`](super::sigbus).
+    ///
+    /// # Errors
+    /// [`MapError::Truncated`] when the file ends a page or more before the range, what is nearer shows in
+    /// [`close`](Self::close); [`MapError::Refused`] when the window cannot be mapped.
+    pub(crate) fn of(file: &File, range: Range<u64>) -> Result<Window, MapError> {
+        let len = range.end.checked_sub(range.start).and_then(|len| usize::try_from(len).ok());
+        let len = len.filter(|len| *len > 0 && isize::try_from(*len).is_ok()).ok_or(MapError::Refused)?;
+        Ok(Window { map: map(file, range.start, len)?, end: range.end })
     }
-    let result = mapped(file, range.start, len, look)?;
-    // A file cut inside its last page shows zeros there, and raises nothing.
-    if reaches(file, range.end) { Ok(result) } else { Err(MapError::Truncated) }
+
+    /// The bytes. Somebody who writes to the file can change them at any moment.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Unmaps the window and tells whether what was seen in it were bytes of the file to the end.
+    ///
+    /// # Errors
+    /// [`MapError::Truncated`] when the file became shorter: a file cut inside its last page shows zeros there and raises
+    /// nothing, so that whatever was made of the bytes is worthless.
+    pub(crate) fn close(self, file: &File) -> Result<(), MapError> {
+        if reaches(file, self.end) { Ok(()) } else { Err(MapError::Truncated) }
+    }
 }
 
 #[cfg(target_os = "linux")]
-fn mapped<R>(file: &File, start: u64, len: usize, look: impl FnOnce(&[u8]) -> R) -> Result<R, MapError> {
+type Map = memmap2::Mmap;
+
+#[cfg(target_os = "linux")]
+fn map(file: &File, start: u64, len: usize) -> Result<Map, MapError> {
     use memmap2::{Advice, MmapOptions};
 
-    // SAFETY: The mapping is read-only, is owned by this function, and lives until it returns; `look` gets a borrow that
-    // cannot outlive it, and nothing in this process writes to the pages. Another process that has the file open can: by
-    // writing it can change bytes while `look` reads them, which the digests that are computed here take for what they
-    // are, bytes of unknown value that are looked at in no other way; headers are parsed from copies. By truncating it can
-    // take pages away, so that a read of them raises SIGBUS: it ends the process, it never yields other memory.
-    // Programs that map have opted in to that and handle the signal (`sigbus`).
+    // SAFETY: The mapping is read-only and owned by the window, whose bytes are borrowed from it and cannot outlive it;
+    // nothing in this process writes to the pages. Another process that has the file open can: by writing it can change
+    // bytes while they are looked at, which the digests that are computed here take for what they are, bytes of unknown
+    // value that are looked at in no other way; headers are parsed from copies. By truncating it can take pages away, so
+    // that a read of them raises SIGBUS: it ends the process, it never yields other memory. Programs that map have opted
+    // in to that and handle the signal (`sigbus`).
     let map =
         unsafe { MmapOptions::new().offset(start).len(len).map(file) }.map_err(|_| MapError::Refused)?;
     match map.advise(Advice::PopulateRead) {
-        Ok(()) => Ok(look(&map)),
+        Ok(()) => Ok(map),
         // EFAULT: the file ends before the window, or its pages could not be read. Any other error: a kernel before 5.14, or
         // a file system that cannot. The length tells the first from the rest, which `pread` deals with.
         Err(_) if reaches(file, start.saturating_add(len as u64)) => Err(MapError::Refused),
@@ -59,7 +75,10 @@ fn mapped<R>(file: &File, start: u64, len: usize, look: impl FnOnce(&[u8]) -> R)
 
 /// The portable twin: nothing is mapped where the kernel cannot say beforehand whether a page is there.
 #[cfg(not(target_os = "linux"))]
-fn mapped<R>(_: &File, _: u64, _: usize, _: impl FnOnce(&[u8]) -> R) -> Result<R, MapError> {
+type Map = Vec<u8>;
+
+#[cfg(not(target_os = "linux"))]
+fn map(_: &File, _: u64, _: usize) -> Result<Map, MapError> {
     Err(MapError::Refused)
 }
 
@@ -92,9 +111,10 @@ mod tests {
         let file = file_of(&bytes);
         let seams = [0, 1, 4095, 4096, 4097, 8191, 8192, 8193, 3 * 4096, bytes.len() - 1, bytes.len()];
         for start in seams {
-            for end in seams.into_iter().filter(|end| *end >= start) {
-                let seen = with_window(&file, start as u64..end as u64, <[u8]>::to_vec).unwrap();
-                assert!(seen == bytes[start..end], "{start}..{end}");
+            for end in seams.into_iter().filter(|end| *end > start) {
+                let window = Window::of(&file, start as u64..end as u64).unwrap();
+                assert!(window.bytes() == &bytes[start..end], "{start}..{end}");
+                assert_eq!(window.close(&file), Ok(()));
             }
         }
     }
@@ -104,24 +124,24 @@ mod tests {
         let file = file_of(&ramp(5000));
         // Past the last page, in the last page, and from behind the end on.
         for range in [0..9000, 0..5001, 4999..5001, 9000..9001] {
-            assert_eq!(with_window(&file, range.clone(), |_| ()), Err(MapError::Truncated), "{range:?}");
+            let seen = Window::of(&file, range.clone()).and_then(|window| window.close(&file));
+            assert_eq!(seen, Err(MapError::Truncated), "{range:?}");
         }
-        assert_eq!(with_window(&file, 0..5000, <[u8]>::len), Ok(5000));
+        assert_eq!(Window::of(&file, 0..5000).unwrap().bytes().len(), 5000);
     }
 
     #[test]
     fn a_file_cut_while_it_is_looked_at_is_truncated_even_within_a_page() {
         let file = file_of(&ramp(5000));
         // Only the last page is cut, and only in part: reading on is allowed, and shows zeros.
-        let seen = with_window(&file, 0..5000, |bytes| {
-            file.set_len(4999).unwrap();
-            bytes[4999]
-        });
-        assert_eq!(seen, Err(MapError::Truncated));
+        let window = Window::of(&file, 0..5000).unwrap();
+        file.set_len(4999).unwrap();
+        assert_eq!(window.bytes()[4999], 0);
+        assert_eq!(window.close(&file), Err(MapError::Truncated));
     }
 
     #[test]
-    fn what_cannot_be_mapped_is_refused_before_it_is_looked_at() {
+    fn what_cannot_be_mapped_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let unreadable = File::create(folder.path().join("write-only")).unwrap();
         unreadable.set_len(5000).unwrap();
@@ -131,11 +151,10 @@ mod tests {
             (&unreadable, 0..5000),
             (&folder, 0..1),
             (&file, 0..u64::MAX),
+            (&file, 1..1),
             (&file, Range { start: 2, end: 1 }),
         ] {
-            let mut looked = false;
-            assert_eq!(with_window(file, range, |_| looked = true), Err(MapError::Refused));
-            assert!(!looked);
+            assert_eq!(Window::of(file, range).unwrap_err(), MapError::Refused);
         }
     }
 }

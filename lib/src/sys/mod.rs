@@ -7,6 +7,8 @@
 // safe form.
 #![allow(unsafe_code)]
 
+pub(crate) mod cache;
 pub(crate) mod kernel;
+pub(crate) mod lanes;
 pub(crate) mod map;
 pub mod sigbus;

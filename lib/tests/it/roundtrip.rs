@@ -208,7 +208,9 @@ fn every_method_key_serialization_and_digest() {
                     let bundle = Bundle::parse(bundle.to_json().as_bytes()).unwrap();
                     let policy = Policy::new().accept(accept.clone());
                     for (map, threads) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
-                        let run = Run::new().map_files(map).threads(threads);
+                        let run = Run::new()
+                            .read(if map { weightseal::ReadMode::Mmap } else { weightseal::ReadMode::Pread })
+                            .threads(threads);
                         verified_in(&model(), &policy, one(&bundle), &run);
                     }
                 }

@@ -53,27 +53,38 @@ fn find(version: &str) -> Result<Peer, Missing> {
     if !VERSIONS.contains(&version) {
         return Err(missing("not one of the releases that are known here".to_owned()));
     }
-    let home = target_dir().join("peers");
-    installed(&home, version).map_err(|error| missing(error.to_string()))
+    let python = installed(version, &requirements(version), "model_signing");
+    Ok(Peer { version: version.to_owned(), python: python.map_err(|error| missing(error.to_string()))? })
 }
 
-fn installed(home: &Path, version: &str) -> io::Result<Peer> {
-    fs::create_dir_all(home)?;
-    let lock = File::create(home.join(format!("{version}.lock")))?;
+/// The Python of a virtual environment of its own under `target/peers/NAME`, with these packages of the package index
+/// in it and `module` found to import; installed unless it is there already.
+///
+/// # Errors
+/// There is no Python that can make virtual environments, or the packages cannot be had.
+pub fn environment(name: &str, packages: &[&str], module: &str) -> Result<PathBuf, Missing> {
+    let packages: Vec<String> = packages.iter().map(|&package| package.to_owned()).collect();
+    installed(name, &packages, module).map_err(|error| Missing::new(packages.join(", "), error.to_string()))
+}
+
+fn installed(name: &str, packages: &[String], module: &str) -> io::Result<PathBuf> {
+    let home = target_dir().join("peers");
+    fs::create_dir_all(&home)?;
+    let lock = File::create(home.join(format!("{name}.lock")))?;
     lock.lock()?;
 
-    let dir = home.join(version);
+    let dir = home.join(name);
     let python = dir.join("bin/python");
-    let (marker, wanted) = (dir.join("complete"), requirements(version).join("\n"));
+    let (marker, wanted) = (dir.join("complete"), packages.join("\n"));
     // An interpreter that was removed from under the environment leaves a dangling link, which does not exist.
     if !python.exists() || fs::read_to_string(&marker).ok().as_deref() != Some(&wanted) {
-        install(&dir, &python, version)?;
+        install(&dir, &python, packages, module)?;
         fs::write(&marker, &wanted)?;
     }
-    Ok(Peer { version: version.to_owned(), python })
+    Ok(python)
 }
 
-fn install(dir: &PathBuf, python: &Path, version: &str) -> io::Result<()> {
+fn install(dir: &Path, python: &Path, packages: &[String], module: &str) -> io::Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir)?;
     }
@@ -89,9 +100,9 @@ fn install(dir: &PathBuf, python: &Path, version: &str) -> io::Result<()> {
         "--retries",
         "1",
     ]);
-    step(pip.args(requirements(version)))?;
+    step(pip.args(packages))?;
     // What was installed must also start: a release that no longer imports is not there.
-    step(Command::new(python).args(["-c", "import model_signing"]))
+    step(Command::new(python).args(["-c", &format!("import {module}")]))
 }
 
 fn step(command: &mut Command) -> io::Result<()> {

@@ -1,7 +1,11 @@
 use std::{
     fmt,
     fs::{self, File},
-    sync::atomic::{AtomicU64, AtomicUsize},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -9,6 +13,8 @@ use sha2::Digest as _;
 
 use super::*;
 use crate::{
+    ReadMode,
+    hash::{Job, queue::*, read::Reading},
     run::{Cancel, Events},
     source::{Entry, Kind, Stamp},
 };
@@ -75,7 +81,7 @@ impl Folder {
                 jobs.push(Job { entry, range });
             }
         }
-        Plan { algorithm, entries: &self.entries, jobs }
+        Plan { algorithm, entries: &self.entries, jobs, expected: Vec::new() }
     }
 
     fn bytes(&self, job: &Job) -> Vec<u8> {
@@ -85,7 +91,7 @@ impl Folder {
 
     /// Hashes a plan and compares every result with [`one_shot`].
     fn assert_right(&self, plan: &Plan<'_>, run: &Run, what: &str) {
-        let results = super::hash(plan, self, None, run).unwrap();
+        let results = digests(super::hash(plan, self, None, run));
         assert_eq!(results.len(), plan.jobs.len());
         for (result, job) in results.into_iter().zip(&plan.jobs) {
             let right = one_shot(plan.algorithm, &self.bytes(job));
@@ -173,15 +179,26 @@ impl<F: Fn() + Send + Sync> Events for AtEach<F> {
 fn runs() -> Vec<(String, bool, Run)> {
     let mut runs = Vec::new();
     for threads in [1, 8] {
-        for (way, files, map) in [("mapped", true, true), ("pread", true, false), ("source", false, true)] {
+        for mode in ReadMode::ALL {
             runs.push((
-                format!("{way}, {threads} threads"),
-                files,
-                Run::new().threads(threads).map_files(map),
+                format!("{}, {threads} threads", mode.name()),
+                true,
+                Run::new().threads(threads).read(mode),
             ));
         }
+        for kernel in Kernel::available() {
+            let run = Run::new().threads(threads).kernel(kernel);
+            runs.push((format!("{}, {threads} threads", kernel.name()), true, run));
+        }
+        let run = Run::new().threads(threads).read(ReadMode::Mmap);
+        runs.push((format!("source, {threads} threads"), false, run));
     }
     runs
+}
+
+/// The results of a run that went to its end.
+fn digests(hashes: Result<Hashes, Error>) -> Vec<Result<Digest, Error>> {
+    hashes.unwrap().digests.into_iter().map(Option::unwrap).collect()
 }
 
 fn code(result: &Result<Digest, Error>) -> Option<Code> {
@@ -215,7 +232,12 @@ fn blake3_of_divided_ranges_is_that_of_the_whole() {
     assert!(jobs.len() >= 69);
     for (way, files, run) in runs() {
         folder.files = files;
-        let plan = Plan { algorithm: Algorithm::Blake3, entries: &folder.entries, jobs: jobs.clone() };
+        let plan = Plan {
+            algorithm: Algorithm::Blake3,
+            entries: &folder.entries,
+            jobs: jobs.clone(),
+            expected: Vec::new(),
+        };
         folder.assert_right(&plan, &run, &way);
     }
 }
@@ -241,7 +263,9 @@ fn shards_of_every_file_share_its_handle_and_give_the_digest_of_their_range() {
             let plan = folder.plan(algorithm, 70_001);
             folder.opened.store(0, Ordering::Relaxed);
             folder.assert_right(&plan, &run, &way);
-            assert_eq!(folder.opened.load(Ordering::Relaxed), 5, "{way}: each file is opened once");
+            // Once to see whether it is in the page cache, and once to be hashed.
+            let opened = folder.opened.load(Ordering::Relaxed);
+            assert!((5..=10).contains(&opened), "{way}: {opened}");
         }
     }
 }
@@ -251,7 +275,7 @@ fn little_memory_still_gives_the_right_digests() {
     let folder = Folder::new(&[ramp(9 * MIB + 3), ramp(300_000)]);
     for memory in [0, 5000, 70_000, 600_000, 3 * MIB] {
         for algorithm in Algorithm::ALL {
-            let run = Run::new().threads(4).memory(memory).map_files(true);
+            let run = Run::new().threads(4).memory(memory).read(ReadMode::Auto);
             folder.assert_right(&folder.whole(algorithm), &run, &format!("{memory} bytes"));
         }
     }
@@ -262,7 +286,7 @@ fn threads_are_started_only_for_work_and_memory_enough() {
     let entries = [entry("a", 1 << 40)];
     let count = |algorithm, lengths: &[u64], run: Run| {
         let jobs = lengths.iter().map(|length| Job { entry: 0, range: 0..*length }).collect();
-        threads(&Plan { algorithm, entries: &entries, jobs }, &run)
+        Work::of(&Plan { algorithm, entries: &entries, jobs, expected: Vec::new() }).threads(&run)
     };
     let run = || Run::new().threads(4);
     assert_eq!(count(Algorithm::Sha256, &[], run()), 1);
@@ -290,11 +314,11 @@ fn the_longest_file_comes_first_and_only_files_being_read_are_open() {
         job(1, 10..30),
         job(3, 10..20),
     ];
-    let plan = Plan { algorithm: Algorithm::Sha256, entries: &entries, jobs };
-    let queue = Queue::new(&plan);
+    let plan = Plan { algorithm: Algorithm::Sha256, entries: &entries, jobs, expected: Vec::new() };
+    let queue = Queue::new(&plan, 1, 1);
     let mut seen = Vec::new();
     let mut held: Option<(usize, std::sync::Weak<Reading<'_>>)> = None;
-    while let Some(unit) = queue.pull() {
+    while let Some(unit) = queue.pull(0, 0) {
         let Unit::Whole { job, reading, .. } = unit else { panic!("SHA-256 is not divided") };
         let entry = plan.jobs[job].entry;
         if let Some((of, file)) = &held {
@@ -329,7 +353,7 @@ fn the_sink_is_handed_each_byte_once() {
         folder.files = files;
         for (algorithm, size) in [(Algorithm::Blake3, u64::MAX), (Algorithm::Sha256, 300_007)] {
             let copy = Copy::default();
-            let results = super::hash(&folder.plan(algorithm, size), &folder, Some(&copy), &run).unwrap();
+            let results = digests(super::hash(&folder.plan(algorithm, size), &folder, Some(&copy), &run));
             assert!(results.iter().all(Result::is_ok));
             let mut pieces = owned(copy.0);
             pieces.sort();
@@ -394,7 +418,8 @@ fn a_late_run_ends_within_a_window_of_each_thread() {
     let folder = Folder::new(&[ramp(24 * MIB), ramp(24 * MIB)]);
     let plan = folder.whole(Algorithm::Sha256);
     let told = AtEach::new(|| thread::sleep(Duration::from_millis(400)));
-    let run = Run::new().threads(2).map_files(true).events(told.clone()).deadline(Duration::from_millis(300));
+    let run =
+        Run::new().threads(2).read(ReadMode::Auto).events(told.clone()).deadline(Duration::from_millis(300));
     assert_eq!(super::hash(&plan, &folder, None, &run).unwrap_err().code(), Code::DeadlinePassed);
     assert!(told.bytes() <= 4 * MIB, "{} bytes", told.bytes());
     let run = Run::new().deadline(Duration::ZERO);
@@ -424,7 +449,7 @@ fn a_file_cut_before_it_is_read_has_changed_and_the_others_go_on() {
                     .unwrap()
                     .set_len(left)
                     .unwrap();
-                let results = super::hash(&folder.whole(algorithm), &folder, None, &run).unwrap();
+                let results = digests(super::hash(&folder.whole(algorithm), &folder, None, &run));
                 assert_eq!(code(&results[0]), Some(Code::ChangedWhileRead), "{way}: {left} bytes left");
                 let finding = results[0].as_ref().unwrap_err().finding();
                 assert_eq!(finding.name.as_deref(), Some("file-0"));
@@ -444,7 +469,7 @@ fn a_file_cut_while_it_is_read_has_changed() {
         let told =
             AtEach::new(move || File::options().write(true).open(&path).unwrap().set_len(MIB).unwrap());
         let run = run.events(told.clone());
-        let results = super::hash(&folder.whole(Algorithm::Sha256), &folder, None, &run).unwrap();
+        let results = digests(super::hash(&folder.whole(Algorithm::Sha256), &folder, None, &run));
         assert_eq!(code(&results[0]), Some(Code::ChangedWhileRead), "{way}");
         assert!((1..=2 * MIB).contains(&told.bytes()), "{way}");
     }
@@ -473,7 +498,7 @@ fn a_file_that_cannot_be_opened_fails_each_of_its_ranges_and_no_other() {
     for threads in [1, 8] {
         folder.opened.store(0, Ordering::Relaxed);
         let plan = folder.plan(Algorithm::Sha256, 10_000);
-        let results = super::hash(&plan, &folder, None, &Run::new().threads(threads)).unwrap();
+        let results = digests(super::hash(&plan, &folder, None, &Run::new().threads(threads)));
         for (result, job) in results.iter().zip(&plan.jobs) {
             let denied = (job.entry != 1).then_some(Code::PermissionDenied);
             assert_eq!(code(result), denied, "{job:?}");
@@ -488,7 +513,7 @@ fn a_file_that_cannot_be_opened_fails_each_of_its_ranges_and_no_other() {
 /// A folder in a file's place can be opened, but neither mapped nor read: mapping is refused, and `pread` says why.
 #[test]
 fn what_cannot_be_read_says_where() {
-    for map in [true, false] {
+    for mode in [ReadMode::Mmap, ReadMode::Pread] {
         for (algorithm, size) in [(Algorithm::Sha256, 300_000), (Algorithm::Blake3, 10 * MIB)] {
             let mut folder = Folder::new(&[]);
             fs::create_dir(folder.folder.path().join("x")).unwrap();
@@ -497,9 +522,10 @@ fn what_cannot_be_read_says_where() {
                 algorithm,
                 entries: &folder.entries,
                 jobs: vec![Job { entry: 0, range: 7..size + 7 }],
+                expected: Vec::new(),
             };
             // Alone, so that the first subtree's error is the first error.
-            let results = super::hash(&plan, &folder, None, &Run::new().threads(1).map_files(map)).unwrap();
+            let results = digests(super::hash(&plan, &folder, None, &Run::new().threads(1).read(mode)));
             let error = results[0].as_ref().unwrap_err();
             assert_eq!(error.code(), Code::IoFailed);
             assert_eq!(error.to_string(), "cannot read byte 7 of x: is a directory");
@@ -514,7 +540,7 @@ fn a_panic_ends_the_run_and_is_told() {
         for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
             let folder = Folder::new(&[ramp(9 * MIB), ramp(9 * MIB), ramp(9 * MIB)]);
             let told = AtEach::new(|| panic!("the listener's {}", "bug\n"));
-            let run = Run::new().threads(threads).map_files(true).events(told.clone());
+            let run = Run::new().threads(threads).read(ReadMode::Auto).events(told.clone());
             let error = super::hash(&folder.whole(algorithm), &folder, None, &run).unwrap_err();
             assert_eq!(error.code(), Code::Panicked);
             assert_eq!(error.to_string(), "hashing panicked: the listener's bug\\n");
@@ -529,8 +555,8 @@ fn a_range_of_no_file_has_no_digest() {
     let ranges =
         [(0, 0..100), (1, 0..100), (0, Range { start: 9, end: 8 }), (0, 0..101), (0, u64::MAX - 1..u64::MAX)];
     let jobs = ranges.into_iter().map(|(entry, range)| Job { entry, range }).collect();
-    let plan = Plan { algorithm: Algorithm::Sha256, entries: &folder.entries, jobs };
-    let results = super::hash(&plan, &folder, None, &Run::new()).unwrap();
+    let plan = Plan { algorithm: Algorithm::Sha256, entries: &folder.entries, jobs, expected: Vec::new() };
+    let results = digests(super::hash(&plan, &folder, None, &Run::new()));
     let codes: Vec<_> = results.iter().map(code).collect();
     assert_eq!(
         codes[..4],

@@ -71,7 +71,11 @@ fn a_change_is_found_wherever_it_is_in_a_large_file() {
             flipped[at] ^= 1;
             fs::write(good.path("large.bin"), flipped).unwrap();
             for map in [false, true] {
-                let run = Run::new().map_files(map);
+                let run = Run::new().read(if map {
+                    weightseal::ReadMode::Mmap
+                } else {
+                    weightseal::ReadMode::Pread
+                });
                 let bundles = [good.bundle.clone()];
                 let report = refused_in(&good.model(), &good.policy(), &bundles, &[Code::FileChanged], &run);
                 let finding = &report.findings[0];

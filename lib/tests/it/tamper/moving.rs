@@ -9,7 +9,7 @@ use std::{
 };
 
 use testkit::{Missing, pki::KeyKind, skip_or_fail};
-use weightseal::{Algorithm, Code, Hashing, Run, Verdict};
+use weightseal::{Algorithm, Code, Hashing, Kernel, ReadMode, Run, Verdict};
 
 use crate::good::{
     At, FILES, Good, Moment, again, found, has_program, in_child, passed, refused_in, verified_in,
@@ -39,7 +39,8 @@ fn caught(moment: Moment, codes: &[Code], action: fn(PathBuf)) {
     for map in [false, true] {
         let good = good();
         let folder = good.folder();
-        let run = At::run(moment, move || action(folder)).map_files(map);
+        let run =
+            At::run(moment, move || action(folder)).read(if map { ReadMode::Mmap } else { ReadMode::Pread });
         refused_in(&good.model(), &good.policy(), good.bundles(), codes, &run);
     }
 }
@@ -49,7 +50,7 @@ fn a_run_in_which_nothing_happens_verifies() {
     for moment in [Moment::Listed, Moment::Reading, Moment::Read] {
         for map in [false, true] {
             let good = good();
-            let run = At::run(moment, || ()).map_files(map);
+            let run = At::run(moment, || ()).read(if map { ReadMode::Mmap } else { ReadMode::Pread });
             verified_in(&good.model(), &good.policy(), good.bundles(), &run);
         }
     }
@@ -126,7 +127,8 @@ fn truncated(algorithm: Algorithm, moment: Moment, length: u64, map: bool, threa
     let good = Good::with(&Hashing::files(algorithm), KeyKind::Ed25519, large, |model| model);
     let path = good.path(NAME);
     let cut = move || fs::File::options().write(true).open(path).unwrap().set_len(length).unwrap();
-    let run = At::run(moment, cut).map_files(map).threads(threads);
+    let run = At::run(moment, cut).read(if map { ReadMode::Mmap } else { ReadMode::Pread }).threads(threads);
+    let run = if threads == 1 { run.kernel(Kernel::Sha2) } else { run };
     refused_in(&good.model(), &good.policy(), good.bundles(), &[Code::ChangedWhileRead], &run);
 }
 
@@ -144,7 +146,7 @@ fn a_file_that_is_truncated_while_it_is_read_or_mapped_is_an_error_and_no_crash(
     for (moment, length) in CUTS {
         for algorithm in Algorithm::ALL {
             truncated(algorithm, moment, length, false, 4);
-            // One thread: it is cut between two windows, which the next one finds out before it reads.
+            // One thread and one lane: it is cut between two windows, which the next one finds out before it reads.
             truncated(algorithm, moment, length, true, 1);
         }
     }
@@ -157,7 +159,9 @@ fn a_file_that_is_truncated_in_the_middle_of_a_mapped_window_ends_the_program_in
     if in_child(TEST) {
         weightseal::sigbus::exit_on_sigbus(3, Vec::new());
         for (moment, length) in CUTS {
-            truncated(Algorithm::Blake3, moment, length, true, 4);
+            for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
+                truncated(algorithm, moment, length, true, 4);
+            }
         }
         return;
     }
@@ -307,7 +311,11 @@ fn content_that_is_written_through_somebodys_mapping_after_the_stamp() {
             // The page is dirty, and open to more writes, before anybody looks; its bytes are the signed ones.
             mapper.write(100, 8);
             mapper.write(100, 7);
-            let run = At::run(moment, move || mapper.write(100, 9)).map_files(map);
+            let run = At::run(moment, move || mapper.write(100, 9)).read(if map {
+                ReadMode::Mmap
+            } else {
+                ReadMode::Pread
+            });
             let report = match model.verify(&good.policy(), good.bundles(), &run) {
                 Ok(verified) => panic!("{moment:?} {map}: {}", verified.report()),
                 Err(failure) => failure.into_report(),
