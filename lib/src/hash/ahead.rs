@@ -9,21 +9,19 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     sync::{
-        Arc, Condvar, Mutex,
+        Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use super::{
-    Plan,
-    engine::lock,
-    queue::subtree_length,
-    read::{Reader, Reading},
-};
+use super::{Plan, engine::lock, queue::subtree_length};
 use crate::{
     ReadMode, Run,
     source::Source,
-    sys::cache::{Cached, cached, forget, room},
+    sys::{
+        cache::{Cached, cached, forget, room},
+        map::fetch,
+    },
 };
 
 /// Less is not worth the question, in bytes.
@@ -49,6 +47,7 @@ const SAMPLES: usize = 32;
 
 /// Reads a plan ahead of its hashing.
 pub(super) struct Ahead<'a> {
+    plan: &'a Plan<'a>,
     distance: u64,
     state: Mutex<State<'a>>,
     /// Rung when bytes were hashed, or hashing has ended.
@@ -99,6 +98,7 @@ impl<'a> Ahead<'a> {
         let chunks = Chunks::new(plan, order.to_vec(), streams);
         let state = Mutex::new(State { chunks, taken: 0 });
         Some(Ahead {
+            plan,
             distance,
             state,
             bell: Condvar::new(),
@@ -109,12 +109,20 @@ impl<'a> Ahead<'a> {
     }
 
     /// Reads, until everything is read or hashing has ended; what goes wrong is for the hashing threads to tell.
-    pub(super) fn work(&self, reader: &Reader<'_>) {
+    pub(super) fn work(&self, source: &dyn Source, run: &Run) {
         let mut scratch = vec![0; SCRATCH];
-        while let Some((reading, range)) = self.next() {
-            let Ok(Some(file)) = reading.open(reader.source, reader.run) else { continue };
-            if cached(file, &range) != Cached::Yes {
-                self.fetch(file, range, &mut scratch);
+        // A handle of its own, since the kernel notes with each how it is read.
+        let mut opened: Option<(usize, Option<File>)> = None;
+        while let Some((entry, range)) = self.next() {
+            if opened.as_ref().is_none_or(|(of, _)| *of != entry) {
+                opened = Some((entry, open(self.plan, entry, source, run)));
+            }
+            let Some((_, Some(file))) = &opened else { continue };
+            if cached(file, &range) == Cached::Yes {
+                continue;
+            }
+            if !fetch(file, &range) {
+                self.read(file, range, &mut scratch);
             }
         }
     }
@@ -124,7 +132,8 @@ impl<'a> Ahead<'a> {
         (self.distance / CHUNK) as usize
     }
 
-    fn fetch(&self, file: &File, mut range: Range<u64>, scratch: &mut [u8]) {
+    /// Where it cannot be mapped, by copying it.
+    fn read(&self, file: &File, mut range: Range<u64>, scratch: &mut [u8]) {
         while range.start < range.end {
             let length = scratch.len().min((range.end - range.start) as usize);
             let into = scratch.get_mut(..length).unwrap_or_default();
@@ -136,16 +145,16 @@ impl<'a> Ahead<'a> {
     }
 
     /// The next range to be read, when its time has come; none at the end.
-    fn next(&self) -> Option<(Arc<Reading<'a>>, Range<u64>)> {
+    fn next(&self) -> Option<(usize, Range<u64>)> {
         let mut state = lock(&self.state);
         loop {
             if self.ended.load(Ordering::Relaxed) {
                 return None;
             }
             if state.taken < self.hashed.load(Ordering::Relaxed).saturating_add(self.distance) {
-                let (reading, range) = state.chunks.next()?;
+                let (entry, range) = state.chunks.next()?;
                 state.taken += range.end - range.start;
-                return Some((reading, range));
+                return Some((entry, range));
             }
             state = self.bell.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
@@ -177,12 +186,15 @@ fn is_cold(plan: &Plan<'_>, order: &[usize], source: &dyn Source, run: &Run) -> 
     let mut opened: Option<(usize, Option<File>)> = None;
     order.iter().step_by(step).filter_map(|job| plan.jobs.get(*job)).any(|job| {
         if opened.as_ref().is_none_or(|(entry, _)| *entry != job.entry) {
-            let file = plan.entries.get(job.entry).and_then(|entry| source.file(entry, run).ok()?);
-            opened = Some((job.entry, file));
+            opened = Some((job.entry, open(plan, job.entry, source, run)));
         }
         let Some((_, Some(file))) = &opened else { return false };
         job.length() > 0 && cached(file, &job.range) != Cached::Yes
     })
+}
+
+fn open(plan: &Plan<'_>, entry: usize, source: &dyn Source, run: &Run) -> Option<File> {
+    source.file(plan.entries.get(entry)?, run).ok()?
 }
 
 /// The ranges of a plan in pieces, in the order in which they are hashed: so many jobs at once, piece after piece of each,
@@ -190,8 +202,8 @@ fn is_cold(plan: &Plan<'_>, order: &[usize], source: &dyn Source, run: &Run) -> 
 struct Chunks<'a> {
     plan: &'a Plan<'a>,
     waiting: std::vec::IntoIter<usize>,
-    /// The jobs that are hashed at once, and what is left of each.
-    streams: Vec<(Arc<Reading<'a>>, Range<u64>)>,
+    /// The jobs that are hashed at once: the entry, and what is left.
+    streams: Vec<(usize, Range<u64>)>,
     turn: usize,
 }
 
@@ -208,22 +220,19 @@ impl<'a> Chunks<'a> {
     }
 
     /// The next job that has bytes.
-    fn begin(&mut self) -> Option<(Arc<Reading<'a>>, Range<u64>)> {
-        self.waiting.by_ref().find_map(|job| {
-            let job = self.plan.jobs.get(job).filter(|job| job.length() > 0)?;
-            let entry = self.plan.entries.get(job.entry)?;
-            Some((Arc::new(Reading::new(job.entry, entry)), job.range.clone()))
-        })
+    fn begin(&mut self) -> Option<(usize, Range<u64>)> {
+        let jobs = self.waiting.by_ref().filter_map(|job| self.plan.jobs.get(job));
+        jobs.filter(|job| job.length() > 0).map(|job| (job.entry, job.range.clone())).next()
     }
 }
 
-impl<'a> Iterator for Chunks<'a> {
-    type Item = (Arc<Reading<'a>>, Range<u64>);
+impl Iterator for Chunks<'_> {
+    type Item = (usize, Range<u64>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (reading, left) = self.streams.get_mut(self.turn)?;
+        let (entry, left) = self.streams.get_mut(self.turn)?;
         let end = left.end.min(left.start.saturating_add(CHUNK));
-        let chunk = (Arc::clone(reading), left.start..end);
+        let chunk = (*entry, left.start..end);
         left.start = end;
         if !left.is_empty() {
             self.turn += 1;

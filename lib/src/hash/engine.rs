@@ -58,11 +58,16 @@ pub(super) fn hash(
     run.told().kernel(name, threads, lanes);
     let ended = AtomicBool::new(false);
     let room = Room::new(run.memory_bytes(), threads, lanes, run.read_mode());
+    let worth_mapping = match plan.algorithm {
+        Algorithm::Sha256 => lanes <= Kernel::ShaNi.lanes(),
+        Algorithm::Blake2b => true,
+        Algorithm::Blake3 => false,
+    };
     let queue = Queue::new(plan, threads, lanes);
     let ahead = Ahead::new(plan, &queue.order, threads * lanes, source, run);
     let engine = Engine {
         plan,
-        reader: Reader { source, tee, run, ended: &ended, room, ahead: ahead.as_ref() },
+        reader: Reader { source, tee, run, ended: &ended, room, worth_mapping, ahead: ahead.as_ref() },
         lanes,
         kernel,
         queue,
@@ -79,7 +84,7 @@ pub(super) fn hash(
         let hashing: Vec<_> = (1..threads).map_while(hash).collect();
         if let Some(ahead) = engine.reader.ahead {
             let read = |number| {
-                named(format!("read-{number}")).spawn_scoped(scope, || ahead.work(&engine.reader)).ok()
+                named(format!("read-{number}")).spawn_scoped(scope, move || ahead.work(source, run)).ok()
             };
             (0..ahead.threads()).map_while(read).for_each(drop);
         }

@@ -147,6 +147,9 @@ pub(super) struct Reader<'a> {
     /// Set when the run has ended for all threads.
     pub(super) ended: &'a AtomicBool,
     pub(super) room: Room,
+    /// Whether what is hashed is better mapped than copied, where both can be done: the processor fetches the next bytes
+    /// while it computes, if it computes long enough on each.
+    pub(super) worth_mapping: bool,
     /// Told what was hashed, where there is one.
     pub(super) ahead: Option<&'a Ahead<'a>>,
 }
@@ -166,6 +169,7 @@ impl Reader<'_> {
         self.tee.is_none()
             && self.room.window > 0
             && left >= MAP_FROM
+            && (self.worth_mapping || self.run.read_mode() == ReadMode::Mmap)
             && reading.is_mappable(file, self.run.read_mode())
     }
 }

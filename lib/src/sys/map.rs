@@ -82,6 +82,30 @@ fn map(_: &File, _: u64, _: usize) -> Result<Map, MapError> {
     Err(MapError::Refused)
 }
 
+/// Brings the bytes `range` of a file into the page cache and waits for them; whether that could be done.
+///
+/// A mapping that is to have large pages makes the kernel read as much as two at each fault, whatever the device's
+/// read-ahead is set to, and keep it in pieces as large as the file system has. That is what makes later mappings of the file
+/// cheap, ours and those of whoever loads it. Only a byte of each is mapped, since what is mapped counts as memory of ours.
+#[cfg(target_os = "linux")]
+pub(crate) fn fetch(file: &File, range: &Range<u64>) -> bool {
+    use memmap2::{Advice, MmapOptions};
+
+    // Two large pages at each fault: one that is waited for, and the next.
+    const STEP: usize = 4 << 20;
+    range.clone().step_by(STEP).all(|start| {
+        // SAFETY: The mapping is read-only, owned by this function, and nothing ever looks at its bytes.
+        let Ok(map) = (unsafe { MmapOptions::new().offset(start).len(1).map(file) }) else { return false };
+        [Advice::HugePage, Advice::PopulateRead].into_iter().all(|advice| map.advise(advice).is_ok())
+    })
+}
+
+/// The portable twin: it cannot.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn fetch(_: &File, _: &Range<u64>) -> bool {
+    false
+}
+
 /// Whether the file has at least `end` bytes; no, when nobody can tell.
 fn reaches(file: &File, end: u64) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() >= end)
