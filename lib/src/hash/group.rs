@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     manifest::Digest,
-    sys::lanes::{Block, INITIAL, Kernel, Lane, State},
+    sys::lanes::{Block, End, INITIAL, Kernel, Lane, State, digest},
 };
 
 /// The lanes of one thread.
@@ -113,7 +113,9 @@ impl<'a> Stream<'a> {
             if self.cursor.is_last() {
                 // Only the last piece has bytes after its last block.
                 let rest = piece.get(self.done..).unwrap_or_default();
-                let digest = Digest::sha256(finish(self.state, rest, self.length));
+                let end = End::new(rest, self.length);
+                Kernel::Sha2.compress(&mut [Lane { state: &mut self.state, blocks: end.blocks() }]);
+                let digest = Digest::sha256(digest(&self.state));
                 // Lets the piece go, and tells whether it was what the file has.
                 self.cursor.advance(reader)?;
                 return Ok(Some(digest));
@@ -123,26 +125,4 @@ impl<'a> Stream<'a> {
         }
         Ok(None)
     }
-}
-
-/// The digest of a message of which `state` is the hash over all whole blocks, `rest` what follows them and `length` the
-/// length of the whole, in bytes (FIPS 180-4, section 5.1.1).
-fn finish(mut state: State, rest: &[u8], length: u64) -> [u8; 32] {
-    let mut padding = [[0; size_of::<Block>()]; 2];
-    let bytes = padding.as_flattened_mut();
-    for (to, from) in bytes.iter_mut().zip(rest.iter().chain(&[0x80])) {
-        *to = *from;
-    }
-    // The length stands at the end of the first block with room for it.
-    let blocks = if rest.len() < size_of::<Block>() - size_of::<u64>() { 1 } else { 2 };
-    if let Some(end) = bytes.get_mut(..blocks * size_of::<Block>()).and_then(<[u8]>::last_chunk_mut) {
-        *end = (length << 3).to_be_bytes();
-    }
-    let blocks = padding.get(..blocks).unwrap_or_default();
-    Kernel::Sha2.compress(&mut [Lane { state: &mut state, blocks }]);
-    let mut digest = [0; 32];
-    for (to, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
-        *to = word.to_be_bytes();
-    }
-    digest
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Block, INITIAL, Kernel, Lane, State};
+use super::{Block, End, INITIAL, Kernel, Lane, State, digest};
 
 /// A message in work: its hash so far and what of it is not hashed yet.
 struct Stream<'a> {
@@ -10,47 +10,31 @@ struct Stream<'a> {
     index: usize,
     state: State,
     blocks: &'a [Block],
-    /// What follows the blocks: the rest of the message and the padding, in one or two blocks.
-    end: [Block; 2],
-    end_blocks: std::ops::Range<usize>,
+    end: End,
+    /// How many blocks of the end are hashed.
+    ended: usize,
 }
 
 impl<'a> Stream<'a> {
     fn new(index: usize, message: &'a [u8]) -> Self {
         let (blocks, rest) = message.as_chunks();
-        let mut end = [[0; 64]; 2];
-        let bytes = end.as_flattened_mut();
-        bytes[..rest.len()].copy_from_slice(rest);
-        // FIPS 180-4, section 5.1.1: a 1 bit, zeros, and the length in bits as the last eight bytes of a block.
-        bytes[rest.len()] = 0x80;
-        let end_len = if rest.len() < 56 { 64 } else { 128 };
-        let bits = (message.len() as u64).wrapping_mul(8);
-        bytes[end_len - 8..end_len].copy_from_slice(&bits.to_be_bytes());
-        Stream { index, state: INITIAL, blocks, end, end_blocks: 0..end_len / 64 }
+        Stream { index, state: INITIAL, blocks, end: End::new(rest, message.len() as u64), ended: 0 }
     }
 
     /// The blocks that come next: those of the message, then those of the end.
     fn lane(&mut self) -> Lane<'_> {
-        let blocks = if self.blocks.is_empty() { &self.end[self.end_blocks.clone()] } else { self.blocks };
+        let blocks = if self.blocks.is_empty() { &self.end.blocks()[self.ended..] } else { self.blocks };
         Lane { state: &mut self.state, blocks }
     }
 
     /// So many blocks have been hashed; true when they were the last.
     fn advance(&mut self, count: usize) -> bool {
         if self.blocks.is_empty() {
-            self.end_blocks.start += count;
+            self.ended += count;
         } else {
             self.blocks = &self.blocks[count..];
         }
-        self.end_blocks.is_empty()
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        let mut digest = [0; 32];
-        for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(self.state) {
-            *bytes = word.to_be_bytes();
-        }
-        digest
+        self.ended == self.end.blocks().len()
     }
 }
 
@@ -78,7 +62,7 @@ impl Kernel {
                 if !stream.advance(count) {
                     return true;
                 }
-                digests[stream.index] = stream.digest();
+                digests[stream.index] = digest(&stream.state);
                 match waiting.next() {
                     Some(next) => {
                         *stream = next;

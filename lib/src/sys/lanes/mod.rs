@@ -37,6 +37,43 @@ pub(crate) const INITIAL: State =
 /// The most streams that a kernel drives at once.
 pub(crate) const MAX_LANES: usize = 16;
 
+/// The last blocks of a message: what follows its whole blocks, and the padding (FIPS 180-4, section 5.1.1).
+pub(crate) struct End {
+    blocks: [Block; 2],
+    count: usize,
+}
+
+impl End {
+    /// The end of a message of `length` bytes in all, of which `rest`, less than a block, follow the whole blocks.
+    pub(crate) fn new(rest: &[u8], length: u64) -> Self {
+        let mut blocks = [[0; size_of::<Block>()]; 2];
+        let bytes = blocks.as_flattened_mut();
+        for (to, from) in bytes.iter_mut().zip(rest.iter().chain(&[0x80])) {
+            *to = *from;
+        }
+        // The length in bits stands at the end of the first block with room for it.
+        let count = if rest.len() < size_of::<Block>() - size_of::<u64>() { 1 } else { 2 };
+        if let Some(end) = bytes.get_mut(..count * size_of::<Block>()).and_then(<[u8]>::last_chunk_mut) {
+            *end = (length << 3).to_be_bytes();
+        }
+        End { blocks, count }
+    }
+
+    /// One block or two.
+    pub(crate) fn blocks(&self) -> &[Block] {
+        self.blocks.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// The digest of a message whose last block is in the state.
+pub(crate) fn digest(state: &State) -> [u8; 32] {
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
+}
+
 /// A stream: its hash so far, and the blocks that are at hand.
 pub(crate) struct Lane<'a> {
     /// The hash over all blocks before these; moved on by [`Kernel::compress`].
