@@ -186,6 +186,9 @@ impl Model {
                 content::check(&model, manifest, hashed, run, report)?;
                 report.assurance = Some(Assurance::Hashed);
             }
+            if run.fails_fast() && !report.findings.is_empty() {
+                break;
+            }
         }
         match report.assurance {
             Some(assurance) if assurance < policy.least_assurance() => Err(Error::new(

@@ -5,6 +5,7 @@
 
 mod cases;
 mod ends;
+mod hashing;
 mod hostile;
 mod json;
 mod keys;

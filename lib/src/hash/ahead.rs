@@ -249,3 +249,7 @@ impl Iterator for Chunks<'_> {
         Some(chunk)
     }
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;

@@ -105,7 +105,7 @@ pub(super) fn check(
             difference.failed.insert(job.entry);
             continue;
         };
-        report.bytes += job.length();
+        report.bytes += if digest.is_ok() { job.length() } else { 0 };
         if let (Some(hashed), Some(entry), Ok(digest)) =
             (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
         {

@@ -22,7 +22,7 @@ const PATIENCE: libc::c_int = 500;
 
 /// Ends the process with exit code `code` when it receives SIGBUS, after writing each message to its descriptor.
 ///
-/// A program that lets a run map files ([`Run::map_files`](crate::Run::map_files)) calls this first: a file that somebody
+/// A program that lets a run map files ([`ReadMode::Mmap`](crate::ReadMode::Mmap), [`Auto`](crate::ReadMode::Auto)) calls this first: a file that somebody
 /// truncates in the instant between the check and the read raises SIGBUS, and nothing can be said about the model any more.
 /// The exit code for that is 3, could not tell. Called again, the new code and messages replace the old ones, whose
 /// descriptors are closed.

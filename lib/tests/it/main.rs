@@ -9,6 +9,7 @@
 
 mod fuzz;
 mod good;
+mod hashing;
 mod legacy;
 mod limits;
 mod offline;
