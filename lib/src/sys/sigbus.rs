@@ -22,10 +22,10 @@ const PATIENCE: libc::c_int = 500;
 
 /// Ends the process with exit code `code` when it receives SIGBUS, after writing each message to its descriptor.
 ///
-/// A program that lets a run map files ([`ReadMode::Mmap`](crate::ReadMode::Mmap), [`Auto`](crate::ReadMode::Auto)) calls this first: a file that somebody
-/// truncates in the instant between the check and the read raises SIGBUS, and nothing can be said about the model any more.
-/// The exit code for that is 3, could not tell. Called again, the new code and messages replace the old ones, whose
-/// descriptors are closed.
+/// A program that lets a run map files ([`ReadMode::Auto`](crate::ReadMode::Auto), [`Mmap`](crate::ReadMode::Mmap)) calls
+/// this first: a file that somebody truncates in the instant between the check and the read raises SIGBUS, and nothing can
+/// be said about the model any more. The exit code for that is 3, could not tell. Called again, the new code and messages
+/// replace the old ones, whose descriptors are closed.
 ///
 /// A message is written as it stands, in order, at its descriptor's position. One whose descriptor fails, or takes no
 /// bytes for half a second, is given up: the process ends all the same.
