@@ -19,7 +19,7 @@ use crate::{
     ReadMode, Run,
     source::Source,
     sys::{
-        cache::{Cached, cached, forget, room},
+        cache::{Cached, cached, descriptors, forget, room},
         map::fetch,
     },
 };
@@ -127,9 +127,9 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// How many threads are worth starting.
+    /// How many threads are worth starting. Each has a file open, and most are left to the hashing threads.
     pub(super) fn threads(&self) -> usize {
-        (self.distance / CHUNK) as usize
+        (self.distance / CHUNK).min(descriptors() / 8) as usize
     }
 
     /// Where it cannot be mapped, by copying it.

@@ -83,9 +83,9 @@ pub(super) fn hash(
         };
         let hashing: Vec<_> = (1..threads).map_while(hash).collect();
         if let Some(ahead) = engine.reader.ahead {
-            let read = |number| {
-                named(format!("read-{number}")).spawn_scoped(scope, move || ahead.work(source, run)).ok()
-            };
+            // Whatever a source does there, it does to the hashing threads too, which tell.
+            let work = move || drop(catch_unwind(AssertUnwindSafe(|| ahead.work(source, run))));
+            let read = |number| named(format!("read-{number}")).spawn_scoped(scope, work).ok();
             (0..ahead.threads()).map_while(read).for_each(drop);
         }
         engine.work_guarded(0);

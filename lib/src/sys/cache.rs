@@ -105,6 +105,11 @@ pub(crate) fn forget(file: &File, range: &Range<u64>) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn forget(_: &File, _: &Range<u64>) {}
 
+/// How many files this process may have open at once.
+pub(crate) fn descriptors() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// How many bytes of files this process can have in the page cache: what the memory limits of its cgroup and those above
 /// it (v1 and v2) and the machine leave, files that are cached already included. None where nothing tells.
 pub(crate) fn room() -> Option<u64> {
