@@ -169,3 +169,29 @@ fn a_kernel_that_is_none_is_misuse_and_the_others_are_named() {
     let ended = in_environment(&world, "nonsense", &more).expect_code(0);
     assert!(ended.err().contains("hashing by sha2: "), "{ended}");
 }
+
+/// What is read ahead leaves the hash its file descriptors, however few a process has.
+#[cfg(target_os = "linux")]
+#[test]
+fn cold_files_verify_with_few_file_descriptors() {
+    use rustix::fs::{Advice, fadvise};
+
+    let world = World::new();
+    for number in 0..32 {
+        world.write(&format!("m/shard-{number}.safetensors"), vec![number; 1 << 20]);
+    }
+    world.sign();
+    for file in fs::read_dir(world.path("m")).unwrap() {
+        let file = fs::File::open(file.unwrap().path()).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    }
+    let script = "ulimit -n 24 && exec \"$@\"";
+    let mut command = world.command("/bin/sh");
+    command
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_weightseal")])
+        .args(VERIFY)
+        .args(["--threads", "2"]);
+    let ended = capture_within(&mut command, &[], LIMIT).unwrap().expect_code(0);
+    assert!(ended.out().starts_with("verified: m\n"), "{ended}");
+}

@@ -20,6 +20,7 @@ use crate::{
     source::Source,
     sys::{
         cache::{Cached, cached, descriptors, forget, room},
+        kernel::is_network_fs,
         map::fetch,
     },
 };
@@ -27,8 +28,13 @@ use crate::{
 /// Less is not worth the question, in bytes.
 const WORTH_IT: u64 = 4 << 20;
 
-/// How many reads are under way at once.
+/// How many reads are under way at once, at most, and on a volume behind a network, where each is a journey.
 const READS: usize = 32;
+
+/// The same on a disk of this machine, for each hashing thread. Each read asks the disk for all of its bytes at once, so that
+/// a few keep it busy; more only fight for the kernel's memory. Measured with two hashing threads, 4.3 GB on a virtual disk
+/// that gives 2.1 GB/s to eight `cat`: 1.82 s with 2 reads, 1.91 s with 4, 2.42 s with 8, 2.51 s with 32.
+const LOCAL_READS: usize = 2;
 
 /// What is read at once, in bytes.
 const CHUNK: u64 = 4 << 20;
@@ -48,6 +54,7 @@ const SAMPLES: usize = 32;
 /// Reads a plan ahead of its hashing.
 pub(super) struct Ahead<'a> {
     plan: &'a Plan<'a>,
+    reads: usize,
     distance: u64,
     state: Mutex<State<'a>>,
     /// Rung when bytes were hashed, or hashing has ended.
@@ -70,14 +77,16 @@ impl<'a> Ahead<'a> {
     pub(super) fn new(
         plan: &'a Plan<'a>,
         order: &[usize],
-        streams: usize,
+        threads: usize,
+        lanes: usize,
         source: &dyn Source,
         run: &Run,
     ) -> Option<Self> {
         let bytes = plan.jobs.iter().map(super::Job::length).fold(0, u64::saturating_add);
-        if bytes < WORTH_IT || run.read_mode() == ReadMode::Direct || !is_cold(plan, order, source, run) {
+        if bytes < WORTH_IT || run.read_mode() == ReadMode::Direct {
             return None;
         }
+        let cold = cold(plan, order, source, run)?;
         let room = room().unwrap_or(u64::MAX);
         let distance = DISTANCE.min(room / 4).max(LEAST_DISTANCE);
         // A quarter is left to whoever else lives in it.
@@ -95,10 +104,13 @@ impl<'a> Ahead<'a> {
                 })
                 .collect()
         };
-        let chunks = Chunks::new(plan, order.to_vec(), streams);
+        let chunks = Chunks::new(plan, order.to_vec(), threads * lanes);
+        let reads = if is_network_fs(&cold) { READS } else { READS.min(LOCAL_READS * threads) };
+        let reads = reads.min((distance / CHUNK) as usize);
         let state = Mutex::new(State { chunks, taken: 0 });
         Some(Ahead {
             plan,
+            reads,
             distance,
             state,
             bell: Condvar::new(),
@@ -129,7 +141,7 @@ impl<'a> Ahead<'a> {
 
     /// How many threads are worth starting. Each has a file open, and most are left to the hashing threads.
     pub(super) fn threads(&self) -> usize {
-        (self.distance / CHUNK).min(descriptors() / 8) as usize
+        self.reads.min(descriptors() as usize / 8)
     }
 
     /// Where it cannot be mapped, by copying it.
@@ -180,17 +192,20 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// Whether some of the ranges, looked at here and there, are not in the page cache.
-fn is_cold(plan: &Plan<'_>, order: &[usize], source: &dyn Source, run: &Run) -> bool {
+/// Some of the ranges are looked at, here and there: the first file found that is not in the page cache.
+fn cold(plan: &Plan<'_>, order: &[usize], source: &dyn Source, run: &Run) -> Option<File> {
     let step = order.len().div_ceil(SAMPLES).max(1);
     let mut opened: Option<(usize, Option<File>)> = None;
-    order.iter().step_by(step).filter_map(|job| plan.jobs.get(*job)).any(|job| {
+    for job in order.iter().step_by(step).filter_map(|job| plan.jobs.get(*job)) {
         if opened.as_ref().is_none_or(|(entry, _)| *entry != job.entry) {
             opened = Some((job.entry, open(plan, job.entry, source, run)));
         }
-        let Some((_, Some(file))) = &opened else { return false };
-        job.length() > 0 && cached(file, &job.range) != Cached::Yes
-    })
+        let Some((_, Some(file))) = &opened else { continue };
+        if job.length() > 0 && cached(file, &job.range) != Cached::Yes {
+            return opened.and_then(|(_, file)| file);
+        }
+    }
+    None
 }
 
 fn open(plan: &Plan<'_>, entry: usize, source: &dyn Source, run: &Run) -> Option<File> {

@@ -64,7 +64,7 @@ pub(super) fn hash(
         Algorithm::Blake3 => false,
     };
     let queue = Queue::new(plan, threads, lanes);
-    let ahead = Ahead::new(plan, &queue.order, threads * lanes, source, run);
+    let ahead = Ahead::new(plan, &queue.order, threads, lanes, source, run);
     let engine = Engine {
         plan,
         reader: Reader { source, tee, run, ended: &ended, room, worth_mapping, ahead: ahead.as_ref() },

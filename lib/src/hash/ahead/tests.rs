@@ -144,6 +144,7 @@ fn ahead<'a>(plan: &'a Plan<'a>, distance: u64, stay: Vec<u64>) -> Ahead<'a> {
     let chunks = Chunks::new(plan, order(plan), 2);
     Ahead {
         plan,
+        reads: READS,
         distance,
         state: Mutex::new(State { chunks, taken: 0 }),
         bell: Condvar::new(),
@@ -333,7 +334,7 @@ fn everybody_ends_with_hashing() {
 fn only_cold_files_of_some_length_are_read_ahead_and_not_past_the_cache() {
     let disk = Disk::new(&[5 * MIB, 3 * MIB]);
     let plan = whole(Algorithm::Sha256, &disk.entries);
-    let new = |mode| Ahead::new(&plan, &order(&plan), 2, &disk, &Run::new().read(mode)).is_some();
+    let new = |mode| Ahead::new(&plan, &order(&plan), 2, 1, &disk, &Run::new().read(mode)).is_some();
     disk.warm();
     for mode in ReadMode::ALL {
         assert!(!new(mode), "warm: {mode:?}");
@@ -352,7 +353,7 @@ fn only_cold_files_of_some_length_are_read_ahead_and_not_past_the_cache() {
 
     let short = whole(Algorithm::Sha256, &disk.entries[1..]);
     disk.cool();
-    assert!(Ahead::new(&short, &order(&short), 2, &disk, &Run::new()).is_none());
+    assert!(Ahead::new(&short, &order(&short), 2, 1, &disk, &Run::new()).is_none());
 }
 
 #[test]
@@ -419,7 +420,7 @@ fn cold_files_have_the_digests_of_warm_ones() {
             let run = Run::new().threads(2).read(mode);
             disk.cool();
             assert_eq!(
-                Ahead::new(&plan, &order(&plan), 2, &disk, &run).is_some(),
+                Ahead::new(&plan, &order(&plan), 2, 1, &disk, &run).is_some(),
                 mode != ReadMode::Direct,
                 "{algorithm}, {mode:?}: not cold"
             );
