@@ -130,6 +130,33 @@ codes! {
     CertificateRevoked, "certificate-revoked", Rejected, "a certificate of the chain is revoked", "ask for a signature with a certificate that is not";
     ModelRevoked, "model-revoked", Rejected, "the root digest of this model is revoked", "use another release of the model";
 
+    // Sigstore.
+    LogEntryMissing, "log-entry-missing", Rejected, "the bundle has no entry of a transparency log", "sign again with a current tool";
+    LogEntryUnsupported, "log-entry-unsupported", Rejected, "a log entry is of a kind or version that is not known", "sign again with a current tool";
+    LogEntryMismatch, "log-entry-mismatch", Rejected, "a log entry is about another signature, payload or certificate", "do not trust this signature";
+    LogUnknown, "log-unknown", Rejected, "a log entry is of a log that the trusted root does not have", "give the trusted root of the instance that signed, or refresh it";
+    LogKeyExpired, "log-key-expired", Rejected, "the log's key was not valid when the signature was made", "do not trust this signature";
+    LogProofMissing, "log-proof-missing", Rejected, "a log entry has no proof that the log holds it", "sign again with a current tool";
+    LogProofInvalid, "log-proof-invalid", Rejected, "the proof that the log holds the entry is wrong", "do not trust this signature";
+    LogPromiseInvalid, "log-promise-invalid", Rejected, "the log's promise to hold the entry is wrong", "do not trust this signature";
+    LogRootMismatch, "log-root-mismatch", Rejected, "the proof and the checkpoint differ in the tree's root", "do not trust this signature";
+    LogSizeMismatch, "log-size-mismatch", Rejected, "the proof and the checkpoint differ in the tree's size, or the entry lies outside of the tree", "do not trust this signature";
+    CheckpointForeign, "checkpoint-foreign", Rejected, "the checkpoint is not of the log that the entry names", "do not trust this signature";
+    CheckpointInvalid, "checkpoint-invalid", Rejected, "the checkpoint cannot be read, or the log's signature on it is wrong", "do not trust this signature";
+    SctMissing, "sct-missing", Rejected, "the certificate carries no proof that it was logged", "do not trust this signature";
+    SctInvalid, "sct-invalid", Rejected, "the proof that the certificate was logged is wrong, or of a log that the trusted root does not have", "give the trusted root of the instance that signed, or refresh it";
+    TimestampInvalid, "timestamp-invalid", Rejected, "a timestamp is not of this signature, or its own signature is wrong", "do not trust this signature";
+    TimestampUntrusted, "timestamp-untrusted", Rejected, "a timestamp is by an authority that the trusted root does not have, or did not have at that time", "give the trusted root of the instance that signed, or refresh it";
+    TimeUnproven, "time-unproven", Rejected, "nothing proves when the signature was made", "sign again with a timestamp authority";
+    TimeInFuture, "time-in-future", Rejected, "the signature was made in the future", "check this machine's clock; otherwise do not trust this signature";
+    IdentityNotExpected, "identity-not-expected", Rejected, "somebody else signed than was asked for", "check who was meant to sign, and give his whole identity";
+    IssuerNotExpected, "issuer-not-expected", Rejected, "somebody else vouches for the identity than was asked for", "check who was meant to vouch, and give the whole issuer";
+    ClaimNotExpected, "claim-not-expected", Rejected, "the certificate says otherwise, or nothing, of the build that signed", "check which repository, branch and trigger were meant";
+    TrustRootStale, "trust-root-stale", CouldNotTell, "the trusted root is older than is allowed", "refresh it with weightseal trust refresh, or import a current one";
+    TrustRootInvalid, "trust-root-invalid", Misuse, "the trusted root is not a file of a known version, or is empty", "give a trusted_root.json, or a trust configuration that holds one";
+    TrustRootAbsent, "trust-root-absent", Misuse, "there is no trusted root at the place that was given", "check the path";
+    ClockWrong, "clock-wrong", CouldNotTell, "this machine's clock is before the day on which this program was built", "set the clock";
+
     // Policy.
     SignatureMissing, "signature-missing", Rejected, "the model has no signature", "sign the model, or give the signature with --signature";
     TooFewSignatures, "too-few-signatures", Rejected, "fewer signers than the policy requires have signed", "add the missing signatures";

@@ -53,6 +53,8 @@ mod shown;
 mod sign;
 mod source;
 mod sys;
+#[cfg(feature = "sigstore")]
+mod trust;
 mod verify;
 
 pub use bundle::{Bundle, Release, Statement};
@@ -75,4 +77,8 @@ pub use shown::{Shown, json, write_json};
 pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::{lanes::Kernel, sigbus};
+#[cfg(feature = "sigstore")]
+pub use trust::{RootOrigin, RootSource, TrustedRoot};
 pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};
+#[cfg(feature = "sigstore")]
+pub use verify::{Claim, SigstoreIdentity, SigstoreVerifier};

@@ -14,7 +14,7 @@ use crate::{
 };
 
 mod envelope;
-mod json;
+pub(crate) mod json;
 mod statement;
 
 pub(crate) use envelope::{Envelope, pae};

@@ -9,10 +9,14 @@ use crate::{
 
 mod certificate;
 mod key;
+#[cfg(feature = "sigstore")]
+mod sigstore;
 pub(crate) mod x509;
 
 pub use certificate::{CertificateVerifier, unverified_identities};
 pub use key::KeyVerifier;
+#[cfg(feature = "sigstore")]
+pub use sigstore::{Claim, SigstoreIdentity, SigstoreVerifier};
 
 /// Verifies the bundles of one signing method against what the caller trusts.
 pub trait Verifier: Debug + Send + Sync {
