@@ -69,8 +69,8 @@ pub use manifest::{
 pub use model::{Failure, Model, Verified};
 pub use policy::{Accept, Mode, Policy, VerifiedStatement};
 pub use report::{
-    Assurance, Binding, Bytes, Counts, Finding, Identity, ProvenTime, REPORT_VERSION, Report,
-    SignatureReport, Verdict,
+    Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, ProvenTime, REPORT_VERSION, Report,
+    RootOrigin, RootSource, SignatureReport, Verdict,
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};
@@ -78,7 +78,7 @@ pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::{lanes::Kernel, sigbus};
 #[cfg(feature = "sigstore")]
-pub use trust::{RootOrigin, RootSource, TrustedRoot};
+pub use trust::TrustedRoot;
 pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};
 #[cfg(feature = "sigstore")]
 pub use verify::{Claim, SigstoreIdentity, SigstoreVerifier};

@@ -35,3 +35,9 @@ pub const SAFETENSORS_HEADER_BYTES: u64 = 16 << 20;
 
 /// Most threads that hash at once.
 pub const THREADS: usize = 256;
+
+/// Most log entries, and most timestamps, of a bundle; each costs signature checks.
+pub const LOG_ENTRIES: usize = 32;
+
+/// Most hashes of a proof that a log holds an entry: one for each level of a tree of 2^63 leaves, and some more.
+pub const PROOF_HASHES: usize = 128;

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use crate::{
     code::{Class, Code},
     policy::Mode,
+    shown::Shown,
 };
 
 mod text;
@@ -216,6 +217,10 @@ pub struct SignatureReport {
     pub identity: Option<Identity>,
     /// The time that counts for validity, in seconds since 1970, and by what it is proven: `clock`, `--at`, a log, a TSA.
     pub time: Option<ProvenTime>,
+    /// The log entries that were proven.
+    pub logged: Vec<LoggedAt>,
+    /// What Sigstore's part of it was verified with.
+    pub trusted_root: Option<RootOrigin>,
     /// The root digest of the signed statement.
     pub root_digest: Option<String>,
     /// `files` or `shards`.
@@ -255,6 +260,28 @@ pub enum Identity {
         /// SHA-256 over the certificate in DER, in hex.
         fingerprint: String,
     },
+    /// Somebody whom an identity provider knows, by a short-lived certificate of Sigstore.
+    Sigstore {
+        /// A mail address, a URI or a user name.
+        identity: String,
+        /// Who vouches for it.
+        issuer: String,
+        /// What the certificate says of the build that signed, by kebab-case names such as `source-repository-ref`.
+        claims: std::collections::BTreeMap<String, String>,
+        /// The serial number in hex.
+        serial: String,
+        /// SHA-256 over the certificate in DER, in hex.
+        fingerprint: String,
+    },
+}
+
+/// An entry of a transparency log that was proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoggedAt {
+    /// The log's address, as the trusted root has it.
+    pub log: String,
+    /// The entry's position in it.
+    pub index: u64,
 }
 
 impl Identity {
@@ -266,13 +293,17 @@ impl Identity {
                 let all = names.iter().chain([subject]).filter(|name| !name.is_empty());
                 all.map(|name| name.to_lowercase()).collect()
             }
+            // One person, whoever vouches for him.
+            Identity::Sigstore { identity, .. } => vec![identity.to_lowercase()],
         }
     }
 
     /// SHA-256 over the key or certificate, in hex.
     pub fn fingerprint(&self) -> &str {
         match self {
-            Identity::Key { fingerprint, .. } | Identity::Certificate { fingerprint, .. } => fingerprint,
+            Identity::Key { fingerprint, .. }
+            | Identity::Certificate { fingerprint, .. }
+            | Identity::Sigstore { fingerprint, .. } => fingerprint,
         }
     }
 }
@@ -282,8 +313,48 @@ impl Identity {
 pub struct ProvenTime {
     /// RFC 3339, in UTC.
     pub at: String,
-    /// `clock` (this machine's, now) or `--at` (the caller's word).
+    /// `timestamp` (an RFC 3161 authority's), `log` (a transparency log's), `clock` (this machine's, now) or `--at` (the
+    /// caller's word).
     pub by: String,
+}
+
+/// Where a trusted root came from, and how old it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RootOrigin {
+    /// Who gave it.
+    pub source: RootSource,
+    /// The file, or the instance: `public-good`, `staging`, or a mirror's URL.
+    pub name: String,
+    /// When its repository last said that it is current, in seconds since 1970; none of a file that was given.
+    pub as_of: Option<i64>,
+    /// When the first of its repository's signed roles expires, in seconds since 1970; none of a file that was given.
+    pub expires: Option<i64>,
+}
+
+/// Who gave a trusted root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RootSource {
+    /// The caller.
+    Given,
+    /// The cache, where an earlier run had put it.
+    Cache,
+    /// This build.
+    Embedded,
+}
+
+impl RootOrigin {
+    /// A file that the caller gave.
+    pub fn given(name: impl Into<String>) -> Self {
+        RootOrigin { source: RootSource::Given, name: name.into(), as_of: None, expires: None }
+    }
+
+    /// What to say where the root is past its repository's expiry at this time, in seconds since 1970.
+    pub fn staleness(&self, now: i64) -> Option<String> {
+        let past = self.expires.map(|expires| now.saturating_sub(expires)).filter(|past| *past > 0)?;
+        let name = &self.name;
+        Some(format!("the trusted root {} is {} days past its expiry", Shown(name), past / 86_400))
+    }
 }
 
 /// What bound this model to the signature, beyond its content.

@@ -260,6 +260,26 @@ impl<'a> Object<'a> {
         if self.has(field) { self.object(field).map(Some) } else { Ok(None) }
     }
 
+    /// An object that may be left out, or null, which is the same where protocol buffers are written as JSON.
+    pub(crate) fn nullable_object(&mut self, field: &str) -> Result<Option<Object<'a>>, Error> {
+        if self.peek(field).is_some_and(|raw| raw.get() == "null") {
+            self.take(field);
+        }
+        self.optional_object(field)
+    }
+
+    /// A whole number of at most 63 bits that may be left out, in digits, bare or as a string: so protocol buffers are
+    /// written as JSON.
+    pub(crate) fn int64(&mut self, field: &str) -> Result<Option<u64>, Error> {
+        let Some(raw) = self.take(field) else { return Ok(None) };
+        let text = as_string(raw).unwrap_or(Cow::Borrowed(raw.get()));
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<i64>().ok().filter(|_| digits && (text == "0" || !text.starts_with('0')));
+        number
+            .map(|number| Some(number.unsigned_abs()))
+            .ok_or_else(|| mistyped(&self.join(field), "a whole number of up to 63 bits"))
+    }
+
     /// A required array of at most so many items.
     pub(crate) fn array(&mut self, field: &str, most: usize) -> Result<Array<'a>, Error> {
         struct Items(usize);

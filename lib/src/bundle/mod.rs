@@ -15,9 +15,11 @@ use crate::{
 
 mod envelope;
 pub(crate) mod json;
+mod material;
 mod statement;
 
 pub(crate) use envelope::{Envelope, pae};
+pub(crate) use material::{Evidence, LogEntry, LogProof, Material};
 pub(crate) use statement::claims_legacy;
 pub use statement::{Release, Statement};
 
@@ -34,26 +36,9 @@ pub struct Bundle {
     pub(crate) path: Option<String>,
     pub(crate) material: Material,
     pub(crate) envelope: Envelope,
-    /// Transparency-log entries, as written.
-    pub(crate) log_entries: usize,
-    /// Whether RFC 3161 timestamps are there.
-    pub(crate) timestamps: bool,
+    pub(crate) evidence: Evidence,
     /// Media type and material as they were read, to be written again as they are.
     read: Option<(String, Box<RawValue>)>,
-}
-
-/// What a bundle says it was signed with. A claim: none of it is ever a reason to trust.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Material {
-    /// A bare key, perhaps with the hint which one.
-    Key {
-        /// Hex SHA-256 over the key's SPKI in PEM.
-        hint: Option<String>,
-    },
-    /// A certificate and what leads to its root: DER, leaf first.
-    Certificates(Vec<Vec<u8>>),
-    /// A Sigstore certificate with log entries.
-    Sigstore,
 }
 
 impl Bundle {
@@ -93,21 +78,14 @@ impl Bundle {
         let material = bundle.object("verificationMaterial")?;
         let envelope = bundle.object("dsseEnvelope")?;
         bundle.finish()?;
-        let (material, log_entries, timestamps) = parse_material(material, version)?;
+        let (material, evidence) = material::parse(material, version)?;
         let read = written.map(|material| (media_type.into_owned(), material));
-        Ok(Bundle {
-            path: None,
-            material,
-            envelope: Envelope::parse(envelope)?,
-            log_entries,
-            timestamps,
-            read,
-        })
+        Ok(Bundle { path: None, material, envelope: Envelope::parse(envelope)?, evidence, read })
     }
 
     /// A bundle that was just signed.
     pub(crate) fn new(material: Material, envelope: Envelope) -> Self {
-        Bundle { path: None, material, envelope, log_entries: 0, timestamps: false, read: None }
+        Bundle { path: None, material, envelope, evidence: Evidence::default(), read: None }
     }
 
     /// The statement that the bundle carries. Nothing in it is proven.
@@ -120,11 +98,7 @@ impl Bundle {
 
     /// The signing method it claims: `key`, `certificate` or `sigstore`.
     pub fn signing_method(&self) -> &'static str {
-        match self.material {
-            Material::Key { .. } => "key",
-            Material::Certificates(_) => "certificate",
-            Material::Sigstore => "sigstore",
-        }
+        self.material.method()
     }
 
     /// The hint which key it was signed with: hex SHA-256 over the key's SPKI in PEM, as a rule. A claim, not escaped.
@@ -158,7 +132,8 @@ impl Bundle {
                 }),
                 ..WireMaterial::default()
             },
-            Material::Sigstore => WireMaterial::default(),
+            // Only bundles that were read have one.
+            Material::Sigstore(_) => WireMaterial::default(),
         };
         let (media_type, verification_material) = match &self.read {
             Some((media_type, material)) => (media_type.as_str(), Written::Read(material)),
@@ -205,65 +180,6 @@ fn media_version(media_type: &str) -> Result<u8, Error> {
             format!("the media type {:?} is not that of a bundle", Shown(other)),
         )),
     }
-}
-
-fn parse_material(mut wire: Object<'_>, version: u8) -> Result<(Material, usize, bool), Error> {
-    let kinds = ["publicKey", "x509CertificateChain", "certificate"]
-        .into_iter()
-        .filter(|kind| wire.has(kind))
-        .count();
-    if kinds > 1 {
-        return Err(Error::new(
-            Code::MaterialAmbiguous,
-            format!("the bundle has {kinds} kinds of verification material"),
-        ));
-    }
-    let log_entries = wire.optional_array("tlogEntries", limits::JSON_ITEMS)?;
-    for entry in log_entries.objects() {
-        entry?;
-    }
-    let timestamps = match wire.optional_object("timestampVerificationData")? {
-        Some(mut data) => {
-            let list = data.optional_array("rfc3161Timestamps", limits::JSON_ITEMS)?;
-            data.finish()?;
-            list.len() > 0
-        }
-        None => false,
-    };
-    let material = if let Some(mut key) = wire.optional_object("publicKey")? {
-        let hint = key.optional_string("hint")?.filter(|hint| !hint.is_empty()).map(Into::into);
-        // Written before 1.1: the key itself. It is the signer's claim about himself, so it is not even looked at.
-        for ignored in ["rawBytes", "keyDetails", "validFor"] {
-            let _: Option<&RawValue> = key.raw(ignored);
-        }
-        key.finish()?;
-        Material::Key { hint }
-    } else if let Some(mut chain) = wire.optional_object("x509CertificateChain")? {
-        let certificates = chain.array("certificates", limits::JSON_ITEMS)?;
-        chain.finish()?;
-        let chain = certificates
-            .objects()
-            .map(|certificate| parse_certificate(certificate?))
-            .collect::<Result<Vec<_>, _>>()?;
-        if chain.is_empty() {
-            return Err(Error::new(Code::MaterialMissing, "the certificate chain is empty"));
-        }
-        if version < 3 && log_entries.len() > 0 { Material::Sigstore } else { Material::Certificates(chain) }
-    } else if let Some(certificate) = wire.optional_object("certificate")? {
-        parse_certificate(certificate)?;
-        Material::Sigstore
-    } else {
-        return Err(Error::new(Code::MaterialMissing, "the bundle has no verification material"));
-    };
-    wire.finish()?;
-    Ok((material, log_entries.len(), timestamps))
-}
-
-fn parse_certificate(mut wire: Object<'_>) -> Result<Vec<u8>, Error> {
-    let text = wire.string("rawBytes")?;
-    let der = envelope::decode(&text).ok_or_else(|| wire.mistyped("rawBytes", "base64"))?;
-    wire.finish()?;
-    Ok(der)
 }
 
 /// The bundle as it is written (OMS schemas: no further fields).

@@ -153,6 +153,12 @@ impl PublicKey {
         hex(&Sha256::digest(self.to_pem()))
     }
 
+    /// The key as SPKI in DER.
+    #[cfg(feature = "sigstore")]
+    pub(crate) fn spki_der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// SHA-256 over the SPKI in DER, in hex: what this key is called in reports and revocations.
     pub fn fingerprint(&self) -> String {
         hex(&Sha256::digest(&self.der))

@@ -284,6 +284,8 @@ impl Policy {
         row.identity = Some(proof.identity.clone());
         row.time = Some(proof.time.clone());
         row.notes.clone_from(&proof.notes);
+        row.logged.clone_from(&proof.logged);
+        row.trusted_root.clone_from(&proof.root);
         if self.revoked_keys.contains(&proof.key) || self.revoked_keys.contains(&proof.hint) {
             return Err(Finding::new(Code::KeyRevoked, format!("the key {} is revoked", proof.key)));
         }
@@ -453,6 +455,8 @@ impl SignatureReport {
             signing_method: Some(bundle.signing_method().to_owned()),
             identity: None,
             time: None,
+            logged: Vec::new(),
+            trusted_root: None,
             root_digest: None,
             serialization: None,
             hash_algorithm: None,

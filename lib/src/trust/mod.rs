@@ -2,4 +2,4 @@
 
 mod root;
 
-pub use root::{RootOrigin, RootSource, TrustedRoot};
+pub use root::TrustedRoot;

@@ -1,11 +1,17 @@
 //! The trusted root: a file of Sigstore's (`trusted_root.json`), read strictly.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
-use serde::Serialize;
 use sigstore_verify::trust_root as family;
 
-use crate::{Error, bundle::json, code::Code, fs, limits, shown::Shown};
+use crate::{
+    Error, Run,
+    bundle::json,
+    code::Code,
+    fs, limits,
+    report::{Finding, RootOrigin},
+    shown::Shown,
+};
 
 /// The media types of trusted roots.
 const MEDIA_TYPES: [&str; 3] = [
@@ -22,31 +28,6 @@ const TRUST_CONFIG: &str = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+
 pub struct TrustedRoot {
     pub(crate) family: family::TrustedRoot,
     pub(crate) origin: RootOrigin,
-}
-
-/// Where a trusted root came from, and how old it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RootOrigin {
-    /// Who gave it.
-    pub source: RootSource,
-    /// The file, or the instance: `public-good`, `staging`, or a mirror's URL.
-    pub name: String,
-    /// When its repository last said that it is current, in seconds since 1970; none of a file that was given.
-    pub as_of: Option<i64>,
-    /// When the first of its repository's signed roles expires, in seconds since 1970; none of a file that was given.
-    pub expires: Option<i64>,
-}
-
-/// Who gave a trusted root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RootSource {
-    /// The caller.
-    Given,
-    /// The cache, where an earlier run had put it.
-    Cache,
-    /// This build.
-    Embedded,
 }
 
 impl TrustedRoot {
@@ -112,16 +93,32 @@ impl TrustedRoot {
         TrustedRoot::parse(&bytes, RootOrigin::given(path.display().to_string()))
     }
 
+    /// Whether it is young enough to be used; what a reader should know of its age.
+    ///
+    /// # Errors
+    /// `trust-root-stale` when its age is more than `most`, or is not known.
+    pub(crate) fn fresh(&self, most: Option<Duration>, run: &Run) -> Result<Vec<String>, Finding> {
+        let now = run.now_unix();
+        if let Some(most) = most {
+            let age = self.origin.as_of.map(|time| now.saturating_sub(time));
+            if age.is_none_or(|age| age > i64::try_from(most.as_secs()).unwrap_or(i64::MAX)) {
+                let days = |seconds: i64| format!("{} days", seconds / 86_400);
+                let old = age.map_or("of unknown age".to_owned(), |age| format!("{} old", days(age)));
+                let what = format!(
+                    "the trusted root {} is {old}, and {} are allowed",
+                    Shown(&self.origin.name),
+                    days(i64::try_from(most.as_secs()).unwrap_or(i64::MAX))
+                );
+                return Err(Finding::new(Code::TrustRootStale, what));
+            }
+        }
+        let stale = self.origin.staleness(now).map(|text| format!("{}: {text}", Code::TrustRootStale));
+        Ok(stale.into_iter().collect())
+    }
+
     /// Where it came from.
     pub fn origin(&self) -> &RootOrigin {
         &self.origin
-    }
-}
-
-impl RootOrigin {
-    /// A file that the caller gave.
-    pub fn given(name: impl Into<String>) -> Self {
-        RootOrigin { source: RootSource::Given, name: name.into(), as_of: None, expires: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signing method certificate (OMS 1.0): a chain from the leaf in the bundle to a certificate that the caller gave.
 
-use super::{NotProven, Proof, Verifier, rfc3339, signed_by, unchecked, x509};
+use super::{Evidence, NotProven, Proof, Verifier, rfc3339, signed_by, x509};
 use crate::{
     Bundle, Error, Run,
     bundle::Material,
@@ -17,6 +17,8 @@ pub struct CertificateVerifier {
     anchors: Vec<x509::Anchor>,
     identity: Option<String>,
     at: Option<i64>,
+    #[cfg(feature = "sigstore")]
+    root: Option<crate::TrustedRoot>,
 }
 
 impl CertificateVerifier {
@@ -29,7 +31,13 @@ impl CertificateVerifier {
         let anchors = x509::anchors_from_pem(pem).map_err(|problem| {
             Error::new(Code::KeyMalformed, format!("the given certificates cannot be used: {problem}"))
         })?;
-        Ok(CertificateVerifier { anchors, identity: None, at: None })
+        Ok(CertificateVerifier {
+            anchors,
+            identity: None,
+            at: None,
+            #[cfg(feature = "sigstore")]
+            root: None,
+        })
     }
 
     /// Demands that the leaf is this one's: a whole alternative name (mail address, URI, host name) or the whole subject as
@@ -45,6 +53,28 @@ impl CertificateVerifier {
     pub fn at(mut self, unix: i64) -> Self {
         self.at = Some(unix);
         self
+    }
+
+    /// Checks log entries and timestamps of a bundle with this root; the time that they prove is then the one at which
+    /// certificates have to be valid. Without one they are reported as unchecked.
+    #[cfg(feature = "sigstore")]
+    #[must_use]
+    pub fn trusted_root(mut self, root: crate::TrustedRoot) -> Self {
+        self.root = Some(root);
+        self
+    }
+
+    /// What log entries and timestamps prove, as far as anything was given to check them with.
+    fn evidence(&self, bundle: &Bundle, leaf: &[u8], run: &Run) -> Result<Evidence, Finding> {
+        #[cfg(feature = "sigstore")]
+        if self.root.is_some() {
+            let malformed = |problem: x509::Problem| Finding::new(code(&problem), problem.to_string());
+            let key = PublicKey::from_der(&x509::public_key_der(leaf).map_err(malformed)?)
+                .map_err(|error| Finding::new(Code::CertificateAlgorithm, error.to_string()))?;
+            return super::evidence(bundle, &key, self.root.as_ref(), run);
+        }
+        let _ = (leaf, run);
+        Ok(Evidence { notes: super::unchecked(bundle), ..Evidence::default() })
     }
 
     /// SHA-256 over each given certificate and its subject, for logs.
@@ -85,7 +115,18 @@ impl Verifier for CertificateVerifier {
             );
             return Err(NotProven::NotMine(Finding::new(Code::MethodNotAccepted, what)));
         };
-        let at = self.at.unwrap_or_else(|| run.now_unix());
+        let first = chain.first().map(Vec::as_slice).unwrap_or_default();
+        let Evidence { time, logged, root, mut notes } =
+            self.evidence(bundle, first, run).map_err(NotProven::Refused)?;
+        // The caller's word, or else what is proven, or else now.
+        let (at, time) = match (self.at, time) {
+            (Some(at), _) => (at, ProvenTime { at: rfc3339(at), by: "--at".to_owned() }),
+            (None, Some(proven)) => proven,
+            (None, None) => {
+                let now = run.now_unix();
+                (now, ProvenTime { at: rfc3339(now), by: "clock".to_owned() })
+            }
+        };
         let leaf = x509::verify_chain(chain, &self.anchors, at).map_err(|problem| {
             let finding = Finding::new(code(&problem), problem.to_string());
             // Another of the caller's certificates may be the right one.
@@ -127,13 +168,9 @@ impl Verifier for CertificateVerifier {
                 ),
             )));
         };
-        let mut notes = unchecked(bundle);
         notes.extend(encoding.note());
         Ok(Proof {
-            time: ProvenTime {
-                at: rfc3339(at),
-                by: if self.at.is_some() { "--at" } else { "clock" }.to_owned(),
-            },
+            time,
             payload: bundle.envelope.payload.clone(),
             certificates: leaf.path.into_iter().flat_map(|(serial, sha256)| [serial, sha256]).collect(),
             key: key.fingerprint(),
@@ -146,11 +183,13 @@ impl Verifier for CertificateVerifier {
                 fingerprint: leaf.sha256_hex,
             },
             notes,
+            logged,
+            root,
         })
     }
 }
 
-fn code(problem: &x509::Problem) -> Code {
+pub(super) fn code(problem: &x509::Problem) -> Code {
     use x509::Problem;
     match problem {
         Problem::NoCertificate | Problem::Malformed { .. } => Code::CertificateMalformed,

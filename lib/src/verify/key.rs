@@ -1,6 +1,6 @@
 //! Signing method key (OMS 1.0).
 
-use super::{NotProven, Proof, Verifier, rfc3339, signed_by, unchecked};
+use super::{Evidence, NotProven, Proof, Verifier, rfc3339, signed_by};
 use crate::{
     Bundle, Error, Run,
     bundle::Material,
@@ -14,12 +14,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct KeyVerifier {
     keys: Vec<PublicKey>,
+    #[cfg(feature = "sigstore")]
+    root: Option<crate::TrustedRoot>,
 }
 
 impl KeyVerifier {
     /// A verifier for this key.
     pub fn new(key: PublicKey) -> Self {
-        KeyVerifier { keys: vec![key] }
+        KeyVerifier::of(vec![key])
     }
 
     /// A verifier for every key of a PEM text.
@@ -27,7 +29,34 @@ impl KeyVerifier {
     /// # Errors
     /// As [`PublicKey::from_pem`], for any of them.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
-        Ok(KeyVerifier { keys: PublicKey::all_from_pem(pem)? })
+        Ok(KeyVerifier::of(PublicKey::all_from_pem(pem)?))
+    }
+
+    fn of(keys: Vec<PublicKey>) -> Self {
+        KeyVerifier {
+            keys,
+            #[cfg(feature = "sigstore")]
+            root: None,
+        }
+    }
+
+    /// Checks log entries and timestamps of a bundle with this root; without one they are reported as unchecked.
+    #[cfg(feature = "sigstore")]
+    #[must_use]
+    pub fn trusted_root(mut self, root: crate::TrustedRoot) -> Self {
+        self.root = Some(root);
+        self
+    }
+
+    /// What log entries and timestamps prove, as far as anything was given to check them with.
+    fn evidence(&self, bundle: &Bundle, key: &PublicKey, run: &Run) -> Result<Evidence, Finding> {
+        #[cfg(feature = "sigstore")]
+        return super::evidence(bundle, key, self.root.as_ref(), run);
+        #[cfg(not(feature = "sigstore"))]
+        {
+            let _ = (key, run);
+            Ok(Evidence { notes: super::unchecked(bundle), ..Evidence::default() })
+        }
     }
 }
 
@@ -53,19 +82,23 @@ impl Verifier for KeyVerifier {
                 continue;
             }
             if let Some(encoding) = signed_by(key, bundle) {
-                let mut notes = unchecked(bundle);
+                let Evidence { time, logged, root, mut notes } =
+                    self.evidence(bundle, key, run).map_err(NotProven::Refused)?;
                 notes.extend(encoding.note());
+                let now = || ProvenTime { at: rfc3339(run.now_unix()), by: "clock".to_owned() };
                 return Ok(Proof {
                     identity: Identity::Key {
                         algorithm: key.algorithm().to_owned(),
                         fingerprint: key.fingerprint(),
                     },
-                    time: ProvenTime { at: rfc3339(run.now_unix()), by: "clock".to_owned() },
+                    time: time.map_or_else(now, |(_, time)| time),
                     payload: bundle.envelope.payload.clone(),
                     certificates: Vec::new(),
                     key: key.fingerprint(),
                     hint: own,
                     notes,
+                    logged,
+                    root,
                 });
             }
             let finding = Finding::new(

@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use crate::{
     Bundle, Run,
-    report::{Finding, Identity, ProvenTime},
+    report::{Finding, Identity, LoggedAt, ProvenTime, RootOrigin},
 };
 
 mod certificate;
@@ -52,6 +52,17 @@ pub struct Proof {
     pub(crate) hint: String,
     /// What the reader should know.
     pub(crate) notes: Vec<String>,
+    /// The log entries that were proven.
+    pub(crate) logged: Vec<LoggedAt>,
+    /// What Sigstore's part of it was verified with.
+    pub(crate) root: Option<RootOrigin>,
+}
+
+impl Proof {
+    /// The bytes that were signed: a statement in JSON.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
 }
 
 /// A time as RFC 3339 in UTC, to the second.
@@ -59,13 +70,40 @@ pub(crate) fn rfc3339(unix: i64) -> String {
     jiff::Timestamp::from_second(unix).map_or_else(|_| unix.to_string(), |time| time.to_string())
 }
 
+/// What the log entries and timestamps of a bundle prove that `key` signed, where a trusted root was given for them.
+#[derive(Default)]
+struct Evidence {
+    /// In seconds since 1970, and as reports have it.
+    time: Option<(i64, ProvenTime)>,
+    logged: Vec<LoggedAt>,
+    root: Option<RootOrigin>,
+    notes: Vec<String>,
+}
+
+#[cfg(feature = "sigstore")]
+fn evidence(
+    bundle: &Bundle,
+    key: &crate::keys::PublicKey,
+    root: Option<&crate::trust::TrustedRoot>,
+    run: &Run,
+) -> Result<Evidence, Finding> {
+    let Some(root) = root else { return Ok(Evidence { notes: unchecked(bundle), ..Evidence::default() }) };
+    if unchecked(bundle).is_empty() {
+        return Ok(Evidence::default());
+    }
+    let notes = root.fresh(None, run)?;
+    let sigstore::Evidenced { time, logged } = sigstore::evidence(bundle, key, root, run)?;
+    Ok(Evidence { time, logged, root: Some(root.origin().clone()), notes })
+}
+
 /// Notes on what a bundle carries and nobody checked.
 fn unchecked(bundle: &Bundle) -> Vec<String> {
     let mut notes = Vec::new();
-    if bundle.log_entries > 0 {
-        notes.push(format!("{} transparency-log entries in the bundle were not checked", bundle.log_entries));
+    if !bundle.evidence.entries.is_empty() {
+        let entries = bundle.evidence.entries.len();
+        notes.push(format!("{entries} transparency-log entries in the bundle were not checked"));
     }
-    if bundle.timestamps {
+    if !bundle.evidence.timestamps.is_empty() {
         notes.push("timestamps in the bundle were not checked".to_owned());
     }
     notes

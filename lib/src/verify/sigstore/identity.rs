@@ -2,7 +2,7 @@
 
 use regex_lite::Regex;
 
-use crate::{Error, code::Code, shown::Shown};
+use crate::{Error, code::Code, report::Finding, shown::Shown, verify::x509::Stated};
 
 /// Who must have signed: an identity and who vouches for it, both, and whatever else the certificate has to say.
 ///
@@ -57,6 +57,50 @@ impl SigstoreIdentity {
         self.claims.push((claim, value.into()));
         self
     }
+}
+
+impl SigstoreIdentity {
+    /// Holds a certificate's statements against what was asked for.
+    ///
+    /// # Errors
+    /// `identity-not-expected`, `issuer-not-expected`, `claim-not-expected`.
+    pub(super) fn check(&self, stated: &Stated) -> Result<(), Finding> {
+        if !self.identity.matches(&stated.identity) {
+            let (wanted, actual) = (self.identity.text(), stated.identity.as_str());
+            let what = format!("{} has signed, and not {}", Shown(actual), Shown(wanted));
+            return Err(Finding::new(Code::IdentityNotExpected, what).differs(wanted, actual));
+        }
+        let issuer = stated.issuer.as_deref();
+        if !issuer.is_some_and(|issuer| self.issuer.matches(issuer)) {
+            let (wanted, actual) = (self.issuer.text(), issuer.unwrap_or("nobody"));
+            let what = format!(
+                "{} vouches for {}, and not {}",
+                Shown(actual),
+                Shown(&stated.identity),
+                Shown(wanted)
+            );
+            return Err(Finding::new(Code::IssuerNotExpected, what).differs(wanted, actual));
+        }
+        for (claim, wanted) in &self.claims {
+            let actual = claimed(stated, *claim);
+            if actual != Some(wanted) {
+                let actual = actual.unwrap_or("nothing");
+                let what = format!(
+                    "the certificate says {} of the {}, and not {}",
+                    Shown(actual),
+                    claim.name(),
+                    Shown(wanted)
+                );
+                return Err(Finding::new(Code::ClaimNotExpected, what).differs(wanted, actual));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a certificate says of the build that signed.
+pub(super) fn claimed(stated: &Stated, claim: Claim) -> Option<&str> {
+    stated.claims.iter().find(|(arc, _)| *arc == claim.arc()).map(|(_, text)| text.as_str())
 }
 
 impl Matcher {

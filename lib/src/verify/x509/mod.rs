@@ -24,12 +24,16 @@ mod path;
 mod pem;
 mod problem;
 mod signature;
+#[cfg(feature = "sigstore")]
+mod stated;
 mod text;
 
 use sha2::{Digest, Sha256};
 
 use certificate::Certificate;
 pub(crate) use problem::Problem;
+#[cfg(feature = "sigstore")]
+pub(crate) use stated::{Stated, must_be_authority, stated};
 
 /// Most certificates in a bundle's chain.
 const CHAIN_LENGTH: usize = 16;
