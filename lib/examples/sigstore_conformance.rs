@@ -64,8 +64,10 @@ fn verify(call: &Call) -> Result<(), Box<dyn StdError>> {
         }
         _ => return Err(misuse("give either a key, or an identity and its issuer").into()),
     };
-    let proof = proof.map_err(|NotProven::NotMine(finding)| {
-        NotProven::Refused(finding) | { format!("{}: {}", finding.code, finding.what) }
+    let proof = proof.map_err(|not_proven| match not_proven {
+        NotProven::NotMine(finding) | NotProven::Refused(finding) => {
+            format!("{}: {}", finding.code, finding.what)
+        }
     })?;
     about(&proof, call.artifact()?)
         .then_some(())

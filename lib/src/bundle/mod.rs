@@ -18,8 +18,12 @@ pub(crate) mod json;
 mod material;
 mod statement;
 
+#[cfg(feature = "sigstore")]
+pub(crate) use envelope::PAYLOAD_TYPE;
 pub(crate) use envelope::{Envelope, pae};
-pub(crate) use material::{Evidence, LogEntry, LogProof, Material};
+pub(crate) use material::{Evidence, Material};
+#[cfg(feature = "sigstore")]
+pub(crate) use material::{LogEntry, LogProof};
 pub(crate) use statement::claims_legacy;
 pub use statement::{Release, Statement};
 

@@ -119,6 +119,9 @@ impl fmt::Display for Identity {
                 }
                 write!(f, " (issued by {})", Shown(issuer))
             }
+            Identity::Sigstore { identity, issuer, .. } => {
+                write!(f, "{} (vouched for by {})", Shown(identity), Shown(issuer))
+            }
         }
     }
 }

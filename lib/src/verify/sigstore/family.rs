@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use sigstore_verify::types::{
-    Artifact, Bundle as FamilyBundle, CanonicalizedBody, DerCertificate, DerPublicKey, DsseEnvelope, KeyId,
-    LogIndex, LogKeyId, MediaType, PayloadBytes, PublicKeyIdentifier, Sha256Hash, Sha512Hash, SignatureBytes,
-    SignatureContent, SignedTimestamp, TimestampToken, TransparencyLogEntry, VerificationMaterial,
+    Artifact, ArtifactDigest, Bundle as FamilyBundle, CanonicalizedBody, DerCertificate, DerPublicKey,
+    DigestBytes, DsseEnvelope, HashAlgorithm, KeyId, LogIndex, LogKeyId, MediaType, PayloadBytes,
+    PublicKeyIdentifier, Sha256Hash, SignatureBytes, SignatureContent, SignedTimestamp, TimestampToken,
+    TransparencyLogEntry, VerificationMaterial,
     bundle::{
         CertificateContent, CheckpointData, InclusionPromise, InclusionProof, KindVersion, LogId,
         Rfc3161Timestamp, TimestampVerificationData, VerificationMaterialContent, X509Certificate,
@@ -152,9 +153,12 @@ pub(super) fn subject(payload: &[u8]) -> Result<Artifact<'static>, Finding> {
         return Err(Finding::new(Code::StatementTypeUnsupported, what));
     }
     let digests = claimed.subject.into_iter().next().map(|subject| subject.digest).unwrap_or_default();
-    let sha256 = || Some(Artifact::from(Sha256Hash::from_hex(digests.get("sha256")?).ok()?));
-    let sha512 = || Some(Artifact::from(Sha512Hash::from_hex(digests.get("sha512")?).ok()?));
-    sha256().or_else(sha512).ok_or_else(|| {
+    let digest = |name, algorithm| {
+        let bytes = DigestBytes::from_hex(digests.get(name)?).ok()?;
+        Some(Artifact::from(ArtifactDigest::new(algorithm, bytes).ok()?))
+    };
+    let sha512 = || digest("sha512", HashAlgorithm::Sha2512);
+    digest("sha256", HashAlgorithm::Sha2256).or_else(sha512).ok_or_else(|| {
         Finding::new(Code::FieldMissing, "the statement's subject has neither SHA-256 nor SHA-512")
     })
 }

@@ -41,13 +41,11 @@ impl Times {
         let integrated = promised.filter_map(|entry| entry.integrated).collect();
         let times = Times { stamped, integrated };
         let now = run.now_unix();
-        match times.all().find(|time| *time > now.saturating_add(SKEW)) {
-            Some(time) => {
-                let what = format!("the signature was made at {}, and it is {}", rfc3339(time), rfc3339(now));
-                Err(Finding::new(Code::TimeInFuture, what))
-            }
-            None => Ok(times),
+        if let Some(time) = times.all().find(|time| *time > now.saturating_add(SKEW)) {
+            let what = format!("the signature was made at {}, and it is {}", rfc3339(time), rfc3339(now));
+            return Err(Finding::new(Code::TimeInFuture, what));
         }
+        Ok(times)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = i64> {
