@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weightseal::{Accept, CertificateVerifier, Code, Error, PrivateKey, PublicKey, Shown, read_key};
+use weightseal::{CertificateVerifier, Code, Error, KeyVerifier, PrivateKey, PublicKey, Shown, read_key};
 
 use crate::passphrase::PassphraseFrom;
 
@@ -40,8 +40,9 @@ pub(crate) fn public_key_beside(private: &Path, key: &PublicKey) -> Option<PathB
 }
 
 /// Everybody whose public key is in these files.
-pub(crate) fn public_keys(paths: &[PathBuf]) -> Result<Vec<Accept>, Error> {
-    paths.iter().map(|path| Accept::key(read_key(path)?).map_err(|error| in_file(path, error))).collect()
+pub(crate) fn public_keys(paths: &[PathBuf]) -> Result<Vec<KeyVerifier>, Error> {
+    let verifier = |path| KeyVerifier::from_pem(&read_key(path)?).map_err(|error| in_file(path, error));
+    paths.iter().map(|path| verifier(path)).collect()
 }
 
 /// The certificates of several files as one PEM text.

@@ -10,11 +10,11 @@ use std::{
 use tracing::info;
 use weightseal::{
     Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Model, Policy, Replace, Report,
-    Shown, Verified, check_writable, write_whole,
+    Run, Shown, SigstoreVerifier, TrustedRoot, Verified, check_writable, write_whole,
 };
 
 use crate::{
-    args::{Demands, Format, Trust, VerifyArgs, VerifyConfig},
+    args::{Demands, Format, Roots, Trust, VerifyArgs, VerifyConfig},
     bar::{self, Progress},
     files, guard,
     render::{Console, exit_code, json},
@@ -87,28 +87,54 @@ fn attempt(args: VerifyArgs, unknown: &Report, console: &Console, cancel: &Cance
     if let Some(id) = &demands.model_id {
         model = model.id(id);
     }
-    let policy = trusting(&config.trust, demands.policy.clone())?;
+    let root = root(&config.roots, &run)?;
+    let policy = trusting(config.trust, root, demands.policy.clone())?;
     let bundles = bundles(demands)?;
     run.check()?;
     Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
 }
 
+/// The trusted root, where one is needed.
+fn root(roots: &Roots, run: &Run) -> Result<Option<TrustedRoot>, Error> {
+    if !roots.needed {
+        return Ok(None);
+    }
+    match &roots.trust_config {
+        Some(file) => TrustedRoot::read(file),
+        None => roots.args.resolve(|| http(roots.tls_ca.as_deref()), run),
+    }
+    .map(Some)
+}
+
 /// The policy, with whoever is trusted.
-fn trusting(trust: &Trust, policy: Policy) -> Result<Policy, Error> {
+fn trusting(trust: Trust, root: Option<TrustedRoot>, policy: Policy) -> Result<Policy, Error> {
     match trust {
-        Trust::Keys(paths) => Ok(files::public_keys(paths)?.into_iter().fold(policy, Policy::accept)),
+        Trust::Keys(paths) => Ok(files::public_keys(&paths)?
+            .into_iter()
+            .map(|verifier| match &root {
+                Some(root) => verifier.trusted_root(root.clone()),
+                None => verifier,
+            })
+            .fold(policy, |policy, verifier| policy.accept(Accept::verifier(verifier)))),
         Trust::Certificates { chain, identity, at, log_fingerprints } => {
-            let mut verifier = CertificateVerifier::from_pem(&files::certificates(chain)?)?;
+            let mut verifier = CertificateVerifier::from_pem(&files::certificates(&chain)?)?;
             if let Some(identity) = identity {
                 verifier = verifier.identity(identity);
             }
             if let Some(at) = at {
-                verifier = verifier.at(*at);
+                verifier = verifier.at(at);
             }
-            if *log_fingerprints {
+            if let Some(root) = root {
+                verifier = verifier.trusted_root(root);
+            }
+            if log_fingerprints {
                 verifier.fingerprints().iter().for_each(|line| info!("trusted certificate {line}"));
             }
             Ok(policy.accept(Accept::verifier(verifier)))
+        }
+        Trust::Sigstore(identity) => {
+            let root = root.ok_or_else(|| Error::new(Code::TrustMissing, "there is no trusted root"))?;
+            Ok(policy.accept(Accept::verifier(SigstoreVerifier::new(root, *identity))))
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::log::Level;
 mod method;
 mod model;
 mod sign;
+mod sigstore;
 mod values;
 mod verify;
 
@@ -16,7 +17,7 @@ pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
 pub(crate) use sign::{SignArgs, SignConfig, Signing};
 pub(crate) use values::default_signature;
-pub(crate) use verify::{Demands, Trust, VerifyArgs, VerifyConfig};
+pub(crate) use verify::{Demands, Roots, Trust, VerifyArgs, VerifyConfig};
 
 /// Signs machine-learning model weights, and verifies them before anything loads them.
 ///

@@ -3,23 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
-use weightseal::{Code, Error, Mode, Policy};
+use weightseal::{Code, Error, Mode, Policy, SigstoreIdentity};
 
 use super::{
     Method, ModelArgs, ModelConfig, RunArgs, RunConfig, Words,
     method::{Given, feature_missing, infer},
     model::{CONTENT, LIMITS},
+    sigstore::{IdentityArgs, SIGSTORE},
+    trust::TrustArgs,
     values::{self, default_signature},
 };
 
 pub(super) const EXAMPLES: &str = "Examples:\n  \
     weightseal verify models/llama --public-key release.pub --name acme/llama-3 --version 1.2\n  \
     weightseal verify models/llama --public-key release.pub --format json --report report.json\n  \
-    weightseal verify certificate model.gguf --certificate-chain root.pem --certificate-identity release@acme.example";
+    weightseal verify certificate model.gguf --certificate-chain root.pem --certificate-identity release@acme.example\n  \
+    weightseal verify models/llama --identity release@acme.example --identity-provider https://accounts.example.com";
 
 const KEY: &str = "Signing method key";
 const CERTIFICATE: &str = "Signing method certificate";
-const SIGSTORE: &str = "Signing method sigstore (not in this build)";
 const POLICY: &str = "Which model, and what is revoked";
 
 #[derive(Args, Debug)]
@@ -54,7 +56,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = CERTIFICATE)]
     certificate_chain: Vec<PathBuf>,
 
-    /// Demand this signer: a whole alternative name (mail address, URI, host), or the whole subject
+    /// Demand this signer: a whole alternative name (mail address, URI, host), or the whole subject; with
+    /// --identity-provider the same as --identity
     #[arg(long, value_name = "NAME", help_heading = CERTIFICATE)]
     certificate_identity: Option<String>,
 
@@ -112,21 +115,20 @@ pub(crate) struct VerifyArgs {
     #[command(flatten, next_help_heading = LIMITS)]
     run: RunArgs,
 
-    /// The signer's identity, such as a mail address
-    #[arg(long, value_name = "IDENTITY", help_heading = SIGSTORE)]
-    identity: Option<String>,
+    #[command(flatten)]
+    who: IdentityArgs,
 
-    /// Who vouches for the identity, for example `https://accounts.example.com`
-    #[arg(long, value_name = "URL", help_heading = SIGSTORE)]
-    identity_provider: Option<String>,
+    #[command(flatten)]
+    roots: TrustArgs,
 
-    /// Use Sigstore's staging instance
-    #[arg(long, overrides_with = "use_staging", help_heading = SIGSTORE)]
-    use_staging: bool,
-
-    /// Use the Sigstore instance that this file describes
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    /// The same as --trusted-root; model_signing calls a file so that holds a signing configuration too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE,
+          conflicts_with = "trusted_root")]
     trust_config: Option<PathBuf>,
+
+    /// Trust these root certificates for TLS as well, in PEM, when the trusted root is refreshed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    tls_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -143,6 +145,7 @@ pub(crate) struct VerifyConfig {
     pub(crate) model: ModelConfig,
     pub(crate) unsigned: bool,
     pub(crate) trust: Trust,
+    pub(crate) roots: Roots,
     pub(crate) demands: Demands,
     pub(crate) fail_fast: bool,
     pub(crate) run: RunConfig,
@@ -153,6 +156,17 @@ pub(crate) struct VerifyConfig {
 pub(crate) enum Trust {
     Keys(Vec<PathBuf>),
     Certificates { chain: Vec<PathBuf>, identity: Option<String>, at: Option<i64>, log_fingerprints: bool },
+    Sigstore(Box<SigstoreIdentity>),
+}
+
+/// Where the trusted root comes from.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    /// Whether one is needed: always for Sigstore's signatures, else where one was given.
+    pub(crate) needed: bool,
+    pub(crate) args: TrustArgs,
+    pub(crate) trust_config: Option<PathBuf>,
+    pub(crate) tls_ca: Option<PathBuf>,
 }
 
 /// Everything that is said about a verification apart from content, trust and limits.
@@ -183,7 +197,9 @@ impl VerifyArgs {
     pub(crate) fn inputs(&self) -> Vec<PathBuf> {
         let usual = self.model().ok().map(|model| default_signature(&model));
         let given = [&self.signature, &self.public_key, &self.certificate_chain];
-        given.into_iter().flatten().cloned().chain(usual).collect()
+        let roots = self.trust_config.iter().map(PathBuf::as_path).chain(self.roots.given_root());
+        let files = given.into_iter().flatten().map(PathBuf::as_path).chain(roots);
+        files.map(ToOwned::to_owned).chain(usual).collect()
     }
 
     pub(crate) fn model_id(&self) -> Option<&str> {
@@ -205,11 +221,15 @@ impl VerifyArgs {
         let (named, model) = self.words.resolve()?;
         let method = infer(named, &self.given())?;
         let policy = self.policy()?;
+        let given_root = self.trust_config.is_some() || self.roots.given_root().is_some();
+        let roots = Roots {
+            needed: method == Method::Sigstore || given_root,
+            args: self.roots,
+            trust_config: self.trust_config,
+            tls_ca: self.tls_ca,
+        };
         let trust = match method {
-            Method::Sigstore => {
-                return Err(feature_missing(method, "sigstore")
-                    .with_help("give what to trust: --public-key FILE, or --certificate-chain FILE"));
-            }
+            Method::Sigstore => Trust::Sigstore(Box::new(self.who.check(self.certificate_identity)?)),
             Method::Pkcs11Key | Method::Pkcs11Certificate => {
                 return Err(feature_missing(method, "pkcs11")
                     .with_help("verify without the device: --public-key FILE, or --certificate-chain FILE"));
@@ -242,6 +262,7 @@ impl VerifyArgs {
             model: self.content.of(model),
             unsigned: self.ignore_unsigned_files,
             trust,
+            roots,
             demands,
             fail_fast: self.fail_fast,
             run: self.run,
@@ -284,14 +305,12 @@ impl VerifyArgs {
             (!self.certificate_chain.is_empty(), "--certificate-chain", CERTIFICATE, true),
             (self.log_fingerprints, "--log-fingerprints", CERTIFICATE, true),
             (self.certificate_identity.is_some(), "--certificate-identity", EITHER, false),
-            (self.at.is_some(), "--at", EITHER, false),
-            (self.identity.is_some(), "--identity", SIGSTORE, true),
-            (self.identity_provider.is_some(), "--identity-provider", SIGSTORE, true),
-            (self.use_staging, "--use-staging", SIGSTORE, true),
-            (self.trust_config.is_some(), "--trust-config", SIGSTORE, true),
+            (self.at.is_some(), "--at", CERTIFICATE, false),
         ]
         .into_iter()
         .filter_map(|(given, flag, methods, tells)| given.then_some(Given { flag, methods, tells }))
+        // A trusted root is good for the timestamps of every method; only an identity tells that Sigstore is meant.
+        .chain(self.who.flags().into_iter().map(|flag| Given { flag, methods: SIGSTORE, tells: true }))
         .collect()
     }
 }

@@ -185,6 +185,16 @@ fn a_key_inside_the_bundle_is_never_trusted() {
     good.refuses(parse(&forged), Code::SignatureInvalid);
 }
 
+/// What an entry of a log has to have.
+fn entry() -> serde_json::Value {
+    json!({
+        "logIndex": "1",
+        "logId": {"keyId": "AAAA"},
+        "kindVersion": {"kind": "dsse", "version": "0.0.1"},
+        "canonicalizedBody": "AAAA",
+    })
+}
+
 #[test]
 fn trust_of_one_method_is_none_of_another() {
     let good = Good::new();
@@ -195,17 +205,18 @@ fn trust_of_one_method_is_none_of_another() {
     // A sigstore bundle, by its certificate, and in the older form by the entries of a log.
     let leaf = json!({"rawBytes": STANDARD.encode(case.chain[0].der())});
     let sigstore = wire(&good, |wire| {
-        wire["verificationMaterial"] = json!({"certificate": leaf, "tlogEntries": [{"logIndex": "1"}]});
+        wire["verificationMaterial"] = json!({"certificate": leaf, "tlogEntries": [entry()]});
     });
     let older = wire(&good, |wire| {
         wire["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into();
         wire["verificationMaterial"] = json!({
-            "x509CertificateChain": {"certificates": [leaf]}, "tlogEntries": [{"logIndex": "1"}],
+            "x509CertificateChain": {"certificates": [leaf]}, "tlogEntries": [entry()],
         });
     });
+    let code = if cfg!(feature = "sigstore") { Code::MethodNotAccepted } else { Code::MethodUnsupported };
     for bundle in [sigstore, older] {
         for policy in [&certificates, &good.policy()] {
-            refused(&good.model(), policy, &[parse(&bundle)], &[Code::MethodUnsupported]);
+            refused(&good.model(), policy, &[parse(&bundle)], &[code]);
         }
     }
 }
@@ -213,7 +224,7 @@ fn trust_of_one_method_is_none_of_another() {
 #[test]
 fn log_entries_that_nobody_checked_are_told() {
     let good = Good::new();
-    let logged = wire(&good, |wire| wire["verificationMaterial"]["tlogEntries"] = json!([{"logIndex": "1"}]));
+    let logged = wire(&good, |wire| wire["verificationMaterial"]["tlogEntries"] = json!([entry()]));
     let report = verified(&good.model(), &good.policy(), &[parse(&logged)]);
     assert!(report.signatures[0].notes.iter().any(|note| note.contains("not checked")), "{report}");
 }
