@@ -126,14 +126,10 @@ pub fn post(url: &str, content_type: &str, body: &[u8]) -> io::Result<Response> 
 ///
 /// # Errors
 /// The address is no `http://host:port/…`, nobody is there, or the answer is no HTTP or was cut off.
-pub fn send(
-    method: &str,
-    url: &str,
-    headers: &[(String, String)],
-    body: &[u8],
-) -> io::Result<Response> {
+pub fn send(method: &str, url: &str, headers: &[(String, String)], body: &[u8]) -> io::Result<Response> {
     let rest = url.strip_prefix("http://");
-    let rest = rest.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, format!("{url} is not http://")))?;
+    let rest =
+        rest.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, format!("{url} is not http://")))?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     let stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -211,7 +211,8 @@ mod tests {
         });
         assert_eq!(failed.expect_err("it failed").to_string(), "no network");
         assert!(!home.path().join("it").exists());
-        one(home.path(), "it", &mut |_| (), |part| fs::write(part.join("named otherwise"), "whole")).expect("built");
+        one(home.path(), "it", &mut |_| (), |part| fs::write(part.join("named otherwise"), "whole"))
+            .expect("built");
         assert_eq!(fs::read_to_string(home.path().join("it")).expect("it is there"), "whole");
     }
 }

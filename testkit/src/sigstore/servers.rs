@@ -112,7 +112,8 @@ pub(super) fn start(bin: &Path, run: &Path, ports: &Ports, issuers: [&Issuer; 2]
     let file = |name: &str| run.join(name).into_os_string();
     let start = |name: &str, args: Vec<OsString>| {
         // Rekor v1 does not start without a home, and reads settings there; nobody asks a proxy for the next server.
-        let environment = [("HOME", run.as_os_str().to_owned()), ("NO_PROXY", "*".into()), ("no_proxy", "*".into())];
+        let environment =
+            [("HOME", run.as_os_str().to_owned()), ("NO_PROXY", "*".into()), ("no_proxy", "*".into())];
         Kept::start(name, &bin.join(name), &args, &environment, &run.join("log"))
     };
 
