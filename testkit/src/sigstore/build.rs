@@ -1,6 +1,7 @@
 //! Builds the servers from the Go module proxy, once for all checkouts of a user.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -62,30 +63,33 @@ pub fn build() -> Result<PathBuf, Missing> {
 }
 
 fn find() -> Result<PathBuf, Missing> {
-    let missing = |why: String| Missing::new("the servers of Sigstore", why);
     let name = format!("sigstore-{}", versions());
-    let homes: Vec<PathBuf> = places().into_iter().map(|place| place.join(&name)).collect();
+    let places = places(|name| env::var_os(name));
+    let homes: Vec<PathBuf> = places.into_iter().map(|place| place.join(&name)).collect();
     // A folder that cannot be written to may still hold them.
     if let Some(built) = homes.iter().map(|home| home.join("bin")).find(|bin| bin.is_dir()) {
         return Ok(built);
     }
-    let mut why = "there is no folder to build them in".to_owned();
-    for home in homes {
-        match locked(&home) {
-            Ok(lock) => {
-                let built = all(&home).map_err(|error| missing(error.to_string()));
-                drop(lock);
-                return built;
-            }
-            Err(error) => why = format!("{} cannot be written: {error}", home.display()),
-        }
-    }
-    Err(missing(why))
+    writable(&homes)
+        .and_then(|(home, _lock)| all(home))
+        .map_err(|error| Missing::new("the servers of Sigstore", error.to_string()))
 }
 
-/// Where they may be kept, the best place first.
-fn places() -> Vec<PathBuf> {
-    let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+/// The first that can be written to, and its lock.
+fn writable(homes: &[PathBuf]) -> io::Result<(&Path, File)> {
+    let mut last = io::Error::other("there is no folder to build them in");
+    for home in homes {
+        match locked(home) {
+            Ok(lock) => return Ok((home, lock)),
+            Err(error) => last = io::Error::other(format!("{} cannot be written: {error}", home.display())),
+        }
+    }
+    Err(last)
+}
+
+/// Where they may be kept by these environment variables, the best place first.
+fn places(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let named = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(place) = named("WEIGHTSEAL_SERVICES") {
         return vec![place];
     }
@@ -118,7 +122,8 @@ fn all(home: &Path) -> io::Result<PathBuf> {
     if bin.is_dir() {
         return Ok(bin);
     }
-    let version = capture_within(Command::new("go").arg("version"), &[], LIMIT)?;
+    let version = capture_within(Command::new("go").arg("version"), &[], LIMIT)
+        .map_err(|error| io::Error::other(format!("they are built with Go 1.26 or newer: {error}")))?;
     fs::create_dir_all(&beside)?;
     // Standard error may be closed, which is no reason not to build.
     let mut say = |text: String| drop(writeln!(io::stderr(), "{text}"));
@@ -200,6 +205,34 @@ mod tests {
     #[test]
     fn the_name_of_the_versions_is_short_and_always_the_same() {
         assert_eq!((versions().len(), versions()), (16, versions()));
+    }
+
+    #[test]
+    fn they_are_kept_where_the_variables_say() {
+        let of = |set: &[(&str, &str)]| {
+            places(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        };
+        let target = target_dir().join("services");
+        assert_eq!(of(&[]), [target.clone()]);
+        let home = ("HOME", "/home/a");
+        assert_eq!(of(&[home]), [PathBuf::from("/home/a/.cache/weightseal-testkit"), target.clone()]);
+        // The specification of the variable has a relative path ignored.
+        assert_eq!(of(&[home, ("XDG_CACHE_HOME", "b")]), of(&[home]));
+        let cache = ("XDG_CACHE_HOME", "/cache");
+        assert_eq!(of(&[home, cache]), [PathBuf::from("/cache/weightseal-testkit"), target]);
+        assert_eq!(of(&[home, cache, ("WEIGHTSEAL_SERVICES", "/own")]), [PathBuf::from("/own")]);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_left_for_the_next_or_named() {
+        let dir = temporary().expect("temporary folder");
+        fs::write(dir.path().join("file"), "").expect("written");
+        let homes = [dir.path().join("file/below"), dir.path().join("folder")];
+        let (home, lock) = writable(&homes).expect("one can be");
+        assert_eq!(home, homes[1]);
+        drop(lock);
+        let error = writable(&homes[..1]).expect_err("it cannot be").to_string();
+        assert!(error.contains("file/below cannot be written"), "{error}");
     }
 
     #[test]

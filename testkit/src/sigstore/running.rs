@@ -314,19 +314,39 @@ impl Sigstore {
         self.changed("trust_config", both, edit)
     }
 
+    /// The trust configuration with Rekor v1, changed, in a file of its own.
+    pub fn trust_config_v1_with(&self, edit: impl FnOnce(&mut Value)) -> PathBuf {
+        let both = trust::trust_config(&self.root(), &self.config(Role::RekorV1));
+        self.changed("trust_config_v1", both, edit)
+    }
+
     /// A signing configuration with another address for one server; with Rekor v1 for [`Role::RekorV1`], with Rekor
     /// v2 for every other. For [`Role::Tsa`] it is the whole address.
     pub fn signing_config_at(&self, role: Role, url: &str) -> PathBuf {
-        let list = match role {
-            Role::Fulcio => "caUrls",
-            Role::RekorV1 | Role::RekorV2 => "rekorTlogUrls",
-            Role::Tsa => "tsaUrls",
-        };
-        self.changed("signing_config", self.config(role), |config| config[list][0]["url"] = url.into())
+        self.changed("signing_config", self.config_at(role, url), |_| ())
+    }
+
+    /// The same with the trusted root in one file, as the Python client reads it. The root is unchanged.
+    pub fn trust_config_at(&self, role: Role, url: &str) -> PathBuf {
+        let both = trust::trust_config(&self.root(), &self.config_at(role, url));
+        self.changed("trust_config", both, |_| ())
     }
 
     /// A server that goes wrong in front of one of these, and a signing configuration that leads to it.
     pub fn faulty(&self, role: Role, fault: Fault) -> (FaultServer, PathBuf) {
+        let (server, url) = self.in_front(role, fault);
+        let config = self.signing_config_at(role, &url);
+        (server, config)
+    }
+
+    /// The same with a trust configuration.
+    pub fn faulty_trust(&self, role: Role, fault: Fault) -> (FaultServer, PathBuf) {
+        let (server, url) = self.in_front(role, fault);
+        let config = self.trust_config_at(role, &url);
+        (server, config)
+    }
+
+    fn in_front(&self, role: Role, fault: Fault) -> (FaultServer, String) {
         let (upstream, path) = match role {
             Role::Fulcio => (self.fulcio.as_str(), ""),
             Role::RekorV1 => (self.rekor_v1.as_str(), ""),
@@ -334,8 +354,19 @@ impl Sigstore {
             Role::Tsa => (self.tsa.trim_end_matches(TSA_PATH), TSA_PATH),
         };
         let server = FaultServer::start(fault, upstream);
-        let config = self.signing_config_at(role, &format!("{}{path}", server.url()));
-        (server, config)
+        let url = format!("{}{path}", server.url());
+        (server, url)
+    }
+
+    fn config_at(&self, role: Role, url: &str) -> Value {
+        let list = match role {
+            Role::Fulcio => "caUrls",
+            Role::RekorV1 | Role::RekorV2 => "rekorTlogUrls",
+            Role::Tsa => "tsaUrls",
+        };
+        let mut config = self.config(role);
+        config[list][0]["url"] = url.into();
+        config
     }
 
     fn root(&self) -> Value {

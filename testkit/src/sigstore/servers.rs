@@ -238,6 +238,7 @@ fn fulcio(ports: &Ports, file: File<'_>) -> Vec<OsString> {
     ])
 }
 
+/// It also opens a port for metrics, 2112 of every interface, which no flag moves; where that is taken it does without.
 fn rekor_server(ports: &Ports, file: File<'_>) -> Vec<OsString> {
     // All but the search by hash, which wants a database of its own.
     let endpoints = "getLogInfo,getPublicKey,getLogProof,createLogEntry,getLogEntryByIndex,getLogEntryByUUID,searchLogQuery";

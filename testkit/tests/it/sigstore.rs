@@ -191,6 +191,21 @@ fn a_fault_stands_in_front_of_the_server_it_was_asked_for() {
 }
 
 #[test]
+fn the_peer_signs_through_a_server_of_faults_or_says_that_it_could_not() {
+    let Some((peer, sigstore)) = both() else { return };
+    for role in [Role::Fulcio, Role::RekorV1, Role::RekorV2, Role::Tsa] {
+        let signed = |fault| {
+            let (case, (server, trust)) = (Case::new(), sigstore.faulty_trust(role, fault));
+            let answer = peer.sign_sigstore(&case.job, &trust, &sigstore.token(EMAIL)).expect("it runs");
+            assert!(server.requests() > 0, "{role:?} was not asked\n{}", answer.ended);
+            answer
+        };
+        signed(Fault::Pass).expect_accepted();
+        assert!(!signed(Fault::internal()).accepted(), "{role:?} failed and was not missed");
+    }
+}
+
+#[test]
 fn two_run_side_by_side_with_keys_of_their_own() {
     let Some(first) = or_skip(shared()) else { return };
     let Some(second) = or_skip(Sigstore::start(&Options::default())) else { return };
