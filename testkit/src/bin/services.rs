@@ -10,10 +10,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use testkit::peers;
+use testkit::peers::peer;
 use testkit::sigstore::{Options, Sigstore, build};
+
+/// Whom the token is for.
+const EMAIL: &str = "dev@example.com";
 
 fn main() -> ExitCode {
     let args: Vec<_> = env::args_os().skip(1).collect();
@@ -39,25 +44,46 @@ fn misuse() -> ExitCode {
     ExitCode::from(2)
 }
 
+/// How often the token is made anew, which is good for ten minutes.
+const RENEWAL: Duration = Duration::from_secs(240);
+
 fn sigstore(dir: Option<&Path>) -> Result<(), Box<dyn Error>> {
     build()?;
+    // Installed if need be; where it cannot be had, whoever has it elsewhere can still read the lines.
+    let peer = peer("1.1.1").map(|peer| peer.python().with_file_name("model_signing"));
+    let peer = peer.unwrap_or_else(|_| PathBuf::from("model_signing"));
     let start = Instant::now();
     let options = dir.map_or_else(Options::default, |dir| Options::default().dir(dir));
     let sigstore = Sigstore::start(&options)?;
-    let token = sigstore.dir().join("token");
-    // Without a newline, which one of the clients would take for a part of it.
-    fs::write(&token, sigstore.token("dev@example.com"))?;
+    write_token(&sigstore)?;
     println!("up after {:.1} s", start.elapsed().as_secs_f64());
-    println!("{}", described(&sigstore, &token));
+    println!("{}\nThey end with Ctrl-C, or with the end of standard input.", described(&sigstore, &peer));
     io::stdout().flush()?;
-    // Until its end; what somebody types meanwhile means nothing.
-    io::copy(&mut io::stdin(), &mut io::sink())?;
+
+    let (end, ended) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        // What somebody types meanwhile means nothing.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        drop(end);
+    });
+    while ended.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+        write_token(&sigstore)?;
+    }
     Ok(())
 }
 
-fn described(sigstore: &Sigstore, token: &Path) -> String {
-    let (trust, token) = (sigstore.trust_config(), token.display());
-    let trust = trust.display();
+fn token_file(sigstore: &Sigstore) -> PathBuf {
+    sigstore.dir().join("token")
+}
+
+/// Without a newline, which some clients take for a part of it, and never half of it.
+fn write_token(sigstore: &Sigstore) -> io::Result<()> {
+    let (file, beside) = (token_file(sigstore), sigstore.dir().join("token.new"));
+    fs::write(&beside, sigstore.token(EMAIL))?;
+    fs::rename(beside, file)
+}
+
+fn described(sigstore: &Sigstore, peer: &Path) -> String {
     let servers = [
         ("Fulcio", sigstore.fulcio_url()),
         ("Rekor v2", sigstore.rekor_v2_url()),
@@ -67,26 +93,23 @@ fn described(sigstore: &Sigstore, token: &Path) -> String {
         ("issuer", sigstore.issuer()),
         ("of URIs", sigstore.uri_issuer()),
     ];
-    let mut text: String = servers.iter().map(|(name, url)| format!("  {name:9} {url}\n")).collect();
-    let dir = sigstore.dir().display();
-    text += &format!(
-        "\nIn {dir}: trusted_root.json, signing_config.json, trust_config.json (both in one); with Rekor v1 \
-         signing_config_v1.json, trust_config_v1.json; token, for dev@example.com, good for ten minutes.\n"
-    );
-    text += &format!(
-        "\nSign and verify:\n  weightseal sign sigstore MODEL --trust-config {trust} --identity-token-file {token}\n  \
-         weightseal verify sigstore MODEL --trust-config {trust} --identity dev@example.com --identity-provider {}\n",
-        sigstore.issuer()
-    );
-    // The peer is only named where it is there: nobody asked to install it.
-    let python = peers::peer("1.1.1").map(|peer| peer.python().with_file_name("model_signing"));
-    let python = python.map_or_else(|_| "model_signing".to_owned(), |path| path.display().to_string());
-    text += &format!(
-        "\nThe same with the Python implementation:\n  {python} sign sigstore MODEL --signature MODEL.sig --trust_config \
-         {trust} --identity_token \"$(cat {token})\"\n  {python} verify sigstore MODEL --signature MODEL.sig \
-         --trust_config {trust} --identity dev@example.com --identity_provider {}\n",
-        sigstore.issuer()
-    );
-    text += "\nThey end with Ctrl-C, or with the end of standard input.";
-    text
+    let servers: String = servers.iter().map(|(name, url)| format!("  {name:9} {url}\n")).collect();
+    let (dir, trust, token) = (sigstore.dir().display(), sigstore.trust_config(), token_file(sigstore));
+    let (trust, token, peer, issuer) = (trust.display(), token.display(), peer.display(), sigstore.issuer());
+    format!(
+        "{servers}
+In {dir}:
+  trusted_root.json, signing_config.json; trust_config.json has both
+  signing_config_v1.json, trust_config_v1.json: the same with Rekor v1
+  token: for {EMAIL}, always good for some minutes more
+
+Sign and verify:
+  weightseal sign sigstore MODEL --trust-config {trust} --identity-token-file {token}
+  weightseal verify sigstore MODEL --trust-config {trust} --identity {EMAIL} --identity-provider {issuer}
+
+The same with the Python implementation:
+  {peer} sign sigstore MODEL --signature MODEL.sig --trust_config {trust} --identity_token \"$(cat {token})\"
+  {peer} verify sigstore MODEL --signature MODEL.sig --trust_config {trust} --identity {EMAIL} --identity_provider {issuer}
+"
+    )
 }

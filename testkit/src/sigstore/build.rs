@@ -213,7 +213,7 @@ mod tests {
             places(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
         };
         let target = target_dir().join("services");
-        assert_eq!(of(&[]), [target.clone()]);
+        assert_eq!(of(&[]), std::slice::from_ref(&target));
         let home = ("HOME", "/home/a");
         assert_eq!(of(&[home]), [PathBuf::from("/home/a/.cache/weightseal-testkit"), target.clone()]);
         // The specification of the variable has a relative path ignored.
