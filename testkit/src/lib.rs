@@ -6,6 +6,10 @@
 //! | [`models`] | valid safetensors models of any size, the Hub's cache layout |
 //! | [`peers`] | the Python implementation, releases 0.2.0 to 1.1.1, each in a virtual environment |
 //! | `pki` | keys and certificates from fixed seeds, right and wrong ones (feature `pki`, on by default) |
+//! | [`sigstore`] | a private Sigstore of real servers (feature `sigstore`, on by default) |
+//! | [`faults`] | a server that goes wrong in front of a real one |
+//! | [`http`] | as much HTTP as these need |
+//! | [`keeper`] | servers that never outlive whoever started them |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
 //! | [`digest`] | the SHA-256 of a file |
@@ -15,11 +19,15 @@
 
 pub mod digest;
 pub mod dirs;
+pub mod faults;
+pub mod http;
+pub mod keeper;
 pub mod models;
 pub mod peers;
 #[cfg(feature = "pki")]
 pub mod pki;
 pub mod run;
+pub mod sigstore;
 pub mod skip;
 
 pub use dirs::{target_dir, temporary, workspace};

@@ -215,6 +215,35 @@ impl Peer {
         self.run(job, "verify", "certificate", &[("certificate_chain", anchors)])
     }
 
+    /// Signs with an identity token, at the servers of a trust configuration (`ClientTrustConfig`). Only 1.1.0 and 1.1.1.
+    ///
+    /// # Errors
+    /// As [`Peer::sign_key`].
+    pub fn sign_sigstore(&self, job: &Job, trust_config: &Path, token: &str) -> io::Result<Answer> {
+        let flags: [(&str, &[&Path]); 2] =
+            [("trust_config", &[trust_config]), ("identity_token", &[Path::new(token)])];
+        self.run(job, "sign", "sigstore", &flags)
+    }
+
+    /// Verifies that this identity of this issuer signed, trusting what a trust configuration says. Only 1.1.0 and 1.1.1.
+    ///
+    /// # Errors
+    /// As [`Peer::sign_key`].
+    pub fn verify_sigstore(
+        &self,
+        job: &Job,
+        trust_config: &Path,
+        identity: &str,
+        issuer: &str,
+    ) -> io::Result<Answer> {
+        let flags: [(&str, &[&Path]); 3] = [
+            ("trust_config", &[trust_config]),
+            ("identity", &[Path::new(identity)]),
+            ("identity_provider", &[Path::new(issuer)]),
+        ];
+        self.run(job, "verify", "sigstore", &flags)
+    }
+
     /// Runs a script with its interpreter, offline and apart from the user's own Python settings.
     ///
     /// # Errors
@@ -254,6 +283,9 @@ impl Peer {
             .env_remove("PYTHONPATH")
             .env_remove("PYTHONHOME")
             .env_remove("MODEL_SIGNING_LOG_LEVEL")
+            // The servers it is given are on this machine.
+            .env("NO_PROXY", "127.0.0.1,localhost")
+            .env("no_proxy", "127.0.0.1,localhost")
     }
 }
 

@@ -25,8 +25,8 @@ mod primes;
 
 pub use cases::{Case, Defect, Shape};
 pub use certificate::{
-    CODE_SIGNING, Cert, FOREVER, FROM, GeneralName, KeyUsages, Pki, SERVER_AUTH, TO, directory, dns, email,
-    ip, uri,
+    CODE_SIGNING, Cert, FOREVER, FROM, GeneralName, KeyUsages, Pki, SERVER_AUTH, TIME_STAMPING, TO,
+    directory, dns, email, ip, uri,
 };
 pub use key::{Digest, Key, KeyKind, sign_pae};
 

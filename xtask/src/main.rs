@@ -1,4 +1,5 @@
-//! The tasks of this workspace: `cargo xtask bench`, `cargo xtask demo [DIR]` and `cargo xtask test`.
+//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `services NAME` and
+//! `test`.
 //!
 //! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 there is
 //! no such task.
@@ -8,6 +9,7 @@
 
 mod bench;
 mod demo;
+mod services;
 mod test;
 
 use std::env;
@@ -27,11 +29,12 @@ Usage: cargo xtask <TASK>
 Tasks:
   bench [OPTIONS] measure verification against other programs, and write the table of docs/performance.md
   demo [DIR]      do the main job on real weights, showing each command and its output
+  services NAME   bring up real servers to try things on, until Ctrl-C
   test [-- ARGS]  install what the tests need, then run them all
   help            print this
 
-`cargo xtask TASK --help` tells more. It needs Rust and nothing else; a Python 3 with pip and venv makes the
-tests complete.
+`cargo xtask TASK --help` tells more. It needs Rust and nothing else; a Python 3 with pip and venv and
+Go 1.26 make the tests complete.
 ";
 
 const DEMO_HELP: &str = "\
@@ -48,6 +51,20 @@ code 1 as soon as anything is not as promised. Everything it makes is under targ
 afresh; only the download is kept. PIP_INDEX_URL names another package index.
 ";
 
+const SERVICES_HELP: &str = "\
+Bring up real servers to try things on, until Ctrl-C or the end of standard input
+
+Usage: cargo xtask services sigstore [DIR]
+
+Arguments:
+  [DIR]  where to write the files that clients read [default: a temporary folder]
+
+It starts Fulcio with a log of certificates, Rekor v1 and v2, a timestamping authority and two issuers of tokens, all on
+127.0.0.1; writes trusted root, signing configurations and a token; and prints the lines to type. The servers are
+built with Go 1.26, once, which takes minutes; they are kept in the user's cache, or in the folder that WEIGHTSEAL_SERVICES
+names.
+";
+
 const TEST_HELP: &str = "\
 Install what the tests need, then run them all
 
@@ -57,7 +74,8 @@ Arguments:
   [ARGS]  passed on to `cargo test`, as in: cargo xtask test -- -p weightseal tamper
 
 The other implementations that the tests compare with are Python packages; each gets a virtual environment under
-target/peers. Tests whose peer cannot be had are skipped with a line that says why; with CI=true that is an error.
+target/peers. The servers they talk to are Go programs, built once into the user's cache. Tests whose peer or server
+cannot be had are skipped with a line that says why; with CI=true that is an error.
 ";
 
 fn main() -> ExitCode {
@@ -77,6 +95,11 @@ fn main() -> ExitCode {
             }
         },
         [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
+        [Some("services"), Some("--help" | "-h")] | [Some("help"), Some("services")] => help(SERVICES_HELP),
+        [Some("services"), Some("sigstore")] => services::run(args.get(1..).unwrap_or_default()),
+        [Some("services"), Some("sigstore"), flag] if flag.is_none_or(|flag| !flag.starts_with('-')) => {
+            services::run(args.get(1..).unwrap_or_default())
+        }
         [Some("test"), Some("--help" | "-h")] | [Some("help"), Some("test")] => help(TEST_HELP),
         [Some("demo")] => demo::run(None),
         [Some("demo"), flag] if flag.is_none_or(|flag| !flag.starts_with('-')) => {

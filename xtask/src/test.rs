@@ -5,13 +5,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use testkit::peers::{VERSIONS, peer};
-use testkit::{in_ci, run, workspace};
+use testkit::{Missing, in_ci, run, sigstore, workspace};
 
 use crate::Done;
 
-/// Installs the peers, then runs `cargo test` with these further arguments.
+/// Installs the peers, builds the servers, then runs `cargo test` with these further arguments.
 pub(crate) fn run(args: &[OsString]) -> Done {
     peers()?;
+    servers()?;
     let mut cargo = cargo();
     cargo.arg("test");
     // Cargo would take the whole workspace over a package that was asked for.
@@ -39,15 +40,21 @@ pub(crate) fn announce(cargo: &Command) {
 
 fn peers() -> Done {
     println!("other implementations to test against, under target/peers:");
-    for version in VERSIONS {
-        let start = Instant::now();
-        match peer(version) {
-            Ok(_) => println!("  model-signing {version} is there ({:.1} s)", start.elapsed().as_secs_f64()),
-            Err(missing) if in_ci() => {
-                return Err(format!("{missing}; with CI=true nothing is skipped").into());
-            }
-            Err(missing) => println!("  skipped: {missing}"),
-        }
+    VERSIONS.iter().try_for_each(|version| there(&format!("model-signing {version} is"), || peer(version)))
+}
+
+fn servers() -> Done {
+    println!("servers to test against:");
+    there("those of Sigstore are", sigstore::build)
+}
+
+/// Gets something that tests can do without, though not in CI.
+fn there<T>(what: &str, get: impl FnOnce() -> Result<T, Missing>) -> Done {
+    let start = Instant::now();
+    match get() {
+        Ok(_) => println!("  {what} there ({:.1} s)", start.elapsed().as_secs_f64()),
+        Err(missing) if in_ci() => return Err(format!("{missing}; with CI=true nothing is skipped").into()),
+        Err(missing) => println!("  skipped: {missing}"),
     }
     Ok(())
 }

@@ -28,6 +28,11 @@ def sign():
     config = signing.Config()
     if job["method"] == "key":
         config.use_elliptic_key_signer(private_key=job["private_key"][0])
+    elif job["method"] == "sigstore":
+        config.use_sigstore_signer(
+            identity_token=job["identity_token"][0],
+            trust_config=pathlib.Path(job["trust_config"][0]),
+        )
     else:
         config.use_certificate_signer(
             private_key=job["private_key"][0],
@@ -41,6 +46,12 @@ def verify():
     config = verifying.Config()
     if job["method"] == "key":
         config.use_elliptic_key_verifier(public_key=job["public_key"][0])
+    elif job["method"] == "sigstore":
+        config.use_sigstore_verifier(
+            identity=job["identity"][0],
+            oidc_issuer=job["identity_provider"][0],
+            trust_config=pathlib.Path(job["trust_config"][0]),
+        )
     else:
         config.use_certificate_verifier(certificate_chain=job["certificate_chain"])
     config.set_ignore_unsigned_files(job["ignore_unsigned_files"])

@@ -39,6 +39,9 @@ pub const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1
 /// Extended key usage serverAuth.
 pub const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 
+/// Extended key usage timeStamping.
+pub const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
+
 /// A certificate with its key pair.
 #[derive(Debug, Clone)]
 pub struct Cert {
@@ -177,6 +180,11 @@ impl Pki {
     /// The extended key usages.
     pub fn extended(self, usages: &[ObjectIdentifier]) -> Self {
         self.extension(false, &ExtendedKeyUsage(usages.to_vec()))
+    }
+
+    /// The same, critical, as RFC 3161 wants it of a timestamping authority.
+    pub fn only_for(self, usage: ObjectIdentifier) -> Self {
+        self.extension(true, &ExtendedKeyUsage(vec![usage]))
     }
 
     /// The alternative names.

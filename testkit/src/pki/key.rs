@@ -139,6 +139,17 @@ impl Key {
         }
     }
 
+    /// Signs as ES256 of JOSE: ECDSA over SHA-256, the two numbers side by side instead of in DER.
+    ///
+    /// # Panics
+    /// If this is no P-256 key.
+    pub fn sign_es256(&self, message: &[u8]) -> Vec<u8> {
+        let Secret::P256(key) = &self.secret else { panic!("{:?} is no P-256 key", self.kind) };
+        let signature: p256::ecdsa::Signature =
+            p256::ecdsa::SigningKey::from(key).sign_prehash(&Sha256::digest(message)).unwrap();
+        signature.to_bytes().to_vec()
+    }
+
     /// Signs with RSA-PSS, the salt as long as the digest; it differs from call to call.
     ///
     /// # Panics

@@ -1,6 +1,11 @@
-//! The peers are real: each release signs, verifies what it signed, and refuses what was changed since.
+//! What testkit stands in for is real. The peers: each release signs, verifies what it signed, and refuses what was
+//! changed since.
 
-#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod faults;
+#[cfg(feature = "sigstore")]
+mod sigstore;
 
 use std::fs;
 use std::path::{Path, PathBuf};
