@@ -10,6 +10,7 @@
 //! | [`faults`] | a server that goes wrong in front of a real one |
 //! | [`http`] | as much HTTP as these need |
 //! | [`keeper`] | servers that never outlive whoever started them |
+//! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
 //! | [`digest`] | the SHA-256 of a file |
@@ -20,6 +21,8 @@
 pub mod digest;
 pub mod dirs;
 pub mod faults;
+#[cfg(feature = "pki")]
+pub mod forge;
 pub mod http;
 pub mod keeper;
 pub mod models;
