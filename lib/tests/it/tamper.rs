@@ -11,6 +11,8 @@ mod moving;
 mod policy;
 mod shards;
 mod shown;
+#[cfg(feature = "sigstore")]
+mod sigstore;
 mod single;
 mod statement;
 mod writing;
