@@ -119,7 +119,34 @@ fn bundles() -> (Vec<Bundle>, Policy) {
     let policy = Policy::new()
         .accept(Accept::key(key().public_pem()).unwrap())
         .accept(Accept::certificate(case.anchors_pem()).unwrap());
+    #[cfg(feature = "sigstore")]
+    return with_sigstore(bundles, policy);
+    #[cfg(not(feature = "sigstore"))]
     (bundles, policy)
+}
+
+/// The same and two Sigstore bundles over the first one's payload.
+#[cfg(feature = "sigstore")]
+fn with_sigstore(mut bundles: Vec<Bundle>, policy: Policy) -> (Vec<Bundle>, Policy) {
+    use testkit::forge::{EMAIL, Forge, ISSUER};
+    use weightseal::{RootOrigin, SigstoreIdentity, SigstoreVerifier, TrustedRoot};
+
+    let forge = Forge::new();
+    for signing in [forge.v1(), forge.v2()] {
+        let wire = signing.bundle(&payload(&bundles[0])).to_string();
+        bundles.push(Bundle::parse(wire.as_bytes()).unwrap());
+    }
+    let root = TrustedRoot::parse(forge.root().to_string().as_bytes(), RootOrigin::given("root")).unwrap();
+    let verifier = SigstoreVerifier::new(root, SigstoreIdentity::new(EMAIL, ISSUER));
+    (bundles, policy.accept(Accept::verifier(verifier)))
+}
+
+#[cfg(feature = "sigstore")]
+#[test]
+fn trusted_roots() {
+    use weightseal::{RootOrigin, TrustedRoot};
+    let seed = testkit::forge::Forge::new().root().to_string().into_bytes();
+    over(&[seed], |bytes| TrustedRoot::parse(bytes, RootOrigin::given("root")).is_ok());
 }
 
 fn payload(bundle: &Bundle) -> Vec<u8> {

@@ -75,6 +75,21 @@ impl Body {
         )
     }
 
+    /// `hashedrekord` 0.0.1 of Rekor v1 over the bytes that were signed.
+    pub fn hashedrekord_v1(signed: &[u8], signature: &[u8], signer: &Signer) -> Body {
+        Body::new(
+            "hashedrekord",
+            "0.0.1",
+            &json!({
+                "data": {"hash": digest(signed)},
+                "signature": {
+                    "content": encode(signature),
+                    "publicKey": {"content": encode(signer.pem().as_bytes())},
+                },
+            }),
+        )
+    }
+
     /// `hashedrekord` 0.0.2 of Rekor v2 over the bytes that were signed.
     pub fn hashedrekord(signed: &[u8], signature: &[u8], signer: &Signer) -> Body {
         let mut verifier = json!({"keyDetails": "PKIX_ECDSA_P256_SHA_256"});

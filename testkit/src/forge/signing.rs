@@ -14,6 +14,8 @@ pub enum Kind {
     Dsse,
     /// `intoto` 0.0.2 (Rekor v1).
     Intoto,
+    /// `hashedrekord` 0.0.1 (Rekor v1).
+    HashedrekordV1,
     /// `hashedrekord` 0.0.2 (Rekor v2).
     Hashedrekord,
 }
@@ -61,6 +63,7 @@ impl Logged {
         match self.kind {
             Kind::Dsse => Body::dsse(payload, signature, signer),
             Kind::Intoto => Body::intoto(payload, signature, signer),
+            Kind::HashedrekordV1 => Body::hashedrekord_v1(&pae(payload), signature, signer),
             Kind::Hashedrekord => Body::hashedrekord(&pae(payload), signature, signer),
         }
     }
@@ -98,7 +101,11 @@ pub struct Signing {
 impl Signing {
     /// A bundle of format 0.3 with a timestamp.
     pub fn new(leaf: &Cert, tsa: &Tsa) -> Signing {
-        Signing { chain: vec![leaf.der()], stamps: vec![(tsa.clone(), TIME)], ..Signing::with_key(leaf.key()) }
+        Signing {
+            chain: vec![leaf.der()],
+            stamps: vec![(tsa.clone(), TIME)],
+            ..Signing::with_key(leaf.key())
+        }
     }
 
     /// A bundle of format 0.3 signed by a bare key, without anything else.

@@ -29,11 +29,8 @@ pub fn proof(leaves: &[[u8; 32]], index: usize) -> Vec<[u8; 32]> {
     }
     let at = split(leaves.len());
     let (left, right) = leaves.split_at(at);
-    let (mut path, sibling) = if index < at {
-        (proof(left, index), root(right))
-    } else {
-        (proof(right, index - at), root(left))
-    };
+    let (mut path, sibling) =
+        if index < at { (proof(left, index), root(right)) } else { (proof(right, index - at), root(left)) };
     path.push(sibling);
     path
 }

@@ -103,9 +103,9 @@ fn signed_by_dev() -> SigstoreIdentity {
 fn verify(root: &TrustedRoot, wire: &Value, identity: SigstoreIdentity) -> Result<Proof, (Code, String)> {
     let bundle =
         Bundle::parse(wire.to_string().as_bytes()).map_err(|error| (error.code(), error.to_string()))?;
-    SigstoreVerifier::new(root.clone(), identity).verify(&bundle, &Run::new()).map_err(
-        |NotProven::NotMine(finding) | NotProven::Refused(finding)| (finding.code, finding.what),
-    )
+    SigstoreVerifier::new(root.clone(), identity)
+        .verify(&bundle, &Run::new())
+        .map_err(|NotProven::NotMine(finding)| NotProven::Refused(finding) | (finding.code, finding.what))
 }
 
 /// Demands that the bundle verifies, of the signer that all have.

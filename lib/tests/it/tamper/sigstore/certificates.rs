@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{
     forge::{Authority, CtLog, EMAIL, Forge, ISSUER, Leaf, Sct, Signing, TIME, encode, log_json, window},
-    pki::{Pki, KeyKind, SERVER_AUTH, dns, email, uri},
+    pki::{KeyKind, Pki, SERVER_AUTH, dns, email, uri},
 };
 use weightseal::Code;
 
@@ -151,10 +151,8 @@ fn what_a_log_had_was_this_very_certificate() {
     let first = forge.issue(&forge.leaf()).der();
     let other = Leaf { names: vec![email("own@forge.example")], ..forge.leaf() };
     assert_eq!(scts(first.clone()).1, scts(forge.issue(&other).der()).1);
-    let stolen = Leaf {
-        scts: vec![Sct { log: forge.ct.clone(), time: TIME - 299, broken: false }],
-        ..forge.leaf()
-    };
+    let stolen =
+        Leaf { scts: vec![Sct { log: forge.ct.clone(), time: TIME - 299, broken: false }], ..forge.leaf() };
     let mut der = forge.issue(&stolen).der();
     let (at, bytes) = scts(first);
     der[at..at + 40].copy_from_slice(&bytes);

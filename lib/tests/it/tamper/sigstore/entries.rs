@@ -97,7 +97,9 @@ fn an_entry_under_the_id_of_another_trusted_log_is_refused() {
     for (case, other) in
         [(Case::v1(), &forge.other_v1), (Case::v2(), &forge.other_v2), (Case::v2(), &forge.v1)]
     {
-        case.refuses_entry(Code::CheckpointForeign, |entry| entry["logId"]["keyId"] = encode(&other.id).into());
+        case.refuses_entry(Code::CheckpointForeign, |entry| {
+            entry["logId"]["keyId"] = encode(&other.id).into()
+        });
     }
 }
 
@@ -128,7 +130,8 @@ fn an_entry_about_something_else_is_refused() {
     let forge = Forge::new();
     let payload = payload();
     let other_leaf = forge.issue(&Leaf { from: TIME - 200, ..forge.leaf() });
-    let other_key = forge.issue(&Leaf { key: testkit::pki::Key::new(testkit::pki::KeyKind::P256, 6), ..forge.leaf() });
+    let other_key =
+        forge.issue(&Leaf { key: testkit::pki::Key::new(testkit::pki::KeyKind::P256, 6), ..forge.leaf() });
     for (logged, signing) in [
         (Logged::v1(&forge.v1), forge.v1()),
         (Logged { kind: Kind::Intoto, ..Logged::v1(&forge.v1) }, forge.v1()),
@@ -136,7 +139,8 @@ fn an_entry_about_something_else_is_refused() {
     ] {
         let case = Case::new(&forge, &Signing { logged: vec![logged.clone()], ..signing.clone() });
         let signature = signing.signature(&payload);
-        let mut signatures = vec![(payload.clone(), forge.v2().by(&other_key).signature(&payload), signing.signer())];
+        let mut signatures =
+            vec![(payload.clone(), forge.v2().by(&other_key).signature(&payload), signing.signer())];
         signatures.push((statement("other"), signature.clone(), signing.signer()));
         signatures.push((payload.clone(), signature.clone(), Signer::Certificate(other_key.der())));
         signatures.push((payload.clone(), signature.clone(), Signer::Key(other_key.key().spki_der())));
@@ -194,7 +198,9 @@ fn an_entry_whose_body_is_of_another_kind_or_garbage_is_refused() {
 #[test]
 fn a_log_whose_key_was_not_valid_at_the_proven_time_is_refused() {
     for (case, log) in [(Case::v1(), 0), (Case::v2(), 1)] {
-        case.refuses_root(Code::LogKeyExpired, |root| window(&mut root["tlogs"][log], TIME - 900, Some(TIME - 1)));
+        case.refuses_root(Code::LogKeyExpired, |root| {
+            window(&mut root["tlogs"][log], TIME - 900, Some(TIME - 1))
+        });
         case.refuses_root(Code::LogKeyExpired, |root| window(&mut root["tlogs"][log], TIME + 1, None));
         // Not before the end of the century.
         case.refuses_root(Code::LogKeyExpired, |root| window(&mut root["tlogs"][log], 4_000_000_000, None));
@@ -216,7 +222,8 @@ fn a_bundle_without_entries_is_refused() {
 #[test]
 fn another_key_with_its_own_certificate_does_not_get_into_a_logged_bundle() {
     let forge = Forge::new();
-    let mallory = forge.issue(&Leaf { key: testkit::pki::Key::new(testkit::pki::KeyKind::P256, 66), ..forge.leaf() });
+    let mallory =
+        forge.issue(&Leaf { key: testkit::pki::Key::new(testkit::pki::KeyKind::P256, 66), ..forge.leaf() });
     let mallory = forge.v1().by(&mallory).bundle(&payload());
     let swap = |wire: &mut Value| {
         wire["verificationMaterial"]["certificate"] = mallory["verificationMaterial"]["certificate"].clone();
@@ -239,13 +246,16 @@ fn a_changed_payload_or_signature_is_refused() {
             wire["dsseEnvelope"]["payload"] = encode(&statement("other")).into();
         });
     }
-    Case::v1().refuses(Code::SignatureInvalid, |wire| flip(&mut wire["dsseEnvelope"]["signatures"][0]["sig"]));
-    Case::v2().refuses(Code::TimestampInvalid, |wire| flip(&mut wire["dsseEnvelope"]["signatures"][0]["sig"]));
+    Case::v1()
+        .refuses(Code::SignatureInvalid, |wire| flip(&mut wire["dsseEnvelope"]["signatures"][0]["sig"]));
+    Case::v2()
+        .refuses(Code::TimestampInvalid, |wire| flip(&mut wire["dsseEnvelope"]["signatures"][0]["sig"]));
 }
 
 #[test]
 fn an_entry_of_another_instance_is_refused() {
     let forge = Forge::new();
-    let elsewhere = Forge { authority: Authority::new("Forge", 3), v2: Log::v2("log2.forge.example", 3), ..Forge::new() };
+    let elsewhere =
+        Forge { authority: Authority::new("Forge", 3), v2: Log::v2("log2.forge.example", 3), ..Forge::new() };
     refused(&forge.root(), &elsewhere.v2().bundle(&payload()), Code::LogUnknown);
 }

@@ -50,7 +50,8 @@ fn numbers_are_of_63_bits_and_nothing_else() {
             entry["inclusionProof"]["treeSize"] = i64::MAX.to_string().into();
         });
     }
-    Case::v1().refuses_entry(Code::LogPromiseInvalid, |entry| entry["logIndex"] = i64::MAX.to_string().into());
+    Case::v1()
+        .refuses_entry(Code::LogPromiseInvalid, |entry| entry["logIndex"] = i64::MAX.to_string().into());
     Case::v1().refuses_entry(Code::TimeInFuture, |entry| {
         entry["integratedTime"] = i64::MAX.to_string().into();
     });
@@ -77,7 +78,9 @@ fn unknown_fields_are_refused_in_every_object() {
             }
         }
         case.refuses(Code::FieldUnknown, |wire| wire["verificationMaterial"]["extra"] = "x".into());
-        case.refuses(Code::FieldUnknown, |wire| wire["verificationMaterial"]["certificate"]["extra"] = 0.into());
+        case.refuses(Code::FieldUnknown, |wire| {
+            wire["verificationMaterial"]["certificate"]["extra"] = 0.into()
+        });
     }
     let case = Case::v2();
     case.refuses(Code::FieldUnknown, |wire| stamps(wire)[0]["extra"] = "x".into());
@@ -90,21 +93,26 @@ fn unknown_fields_are_refused_in_every_object() {
 fn what_an_entry_must_have_must_be_there_and_of_its_type() {
     for case in [Case::v1(), Case::v2()] {
         for field in ["logId", "kindVersion", "canonicalizedBody"] {
-            case.refuses_entry(Code::FieldMissing, |entry| drop(entry.as_object_mut().unwrap().remove(field)));
+            case.refuses_entry(Code::FieldMissing, |entry| {
+                drop(entry.as_object_mut().unwrap().remove(field))
+            });
             for bad in [Value::Null, json!(5), json!([])] {
                 case.refuses_entry(Code::FieldMistyped, |entry| entry[field] = bad.clone());
             }
         }
-        for (object, field) in
-            [("logId", "keyId"), ("kindVersion", "kind"), ("kindVersion", "version"), ("inclusionProof", "rootHash")]
-        {
+        for (object, field) in [
+            ("logId", "keyId"),
+            ("kindVersion", "kind"),
+            ("kindVersion", "version"),
+            ("inclusionProof", "rootHash"),
+        ] {
             case.refuses_entry(Code::FieldMissing, |entry| {
                 entry[object].as_object_mut().unwrap().remove(field);
             });
             case.refuses_entry(Code::FieldMistyped, |entry| entry[object][field] = Value::Null);
             case.refuses_entry(Code::FieldMistyped, |entry| entry[object][field] = json!(7));
         }
-        for bad in [json!("x"), json!(["x", 5]), json!({}), Value::Null, json!(["=" ])] {
+        for bad in [json!("x"), json!(["x", 5]), json!({}), Value::Null, json!(["="])] {
             case.refuses_entry(Code::FieldMistyped, |entry| entry["inclusionProof"]["hashes"] = bad.clone());
         }
         for bad in [json!("x"), json!([]), json!(5)] {
@@ -113,7 +121,9 @@ fn what_an_entry_must_have_must_be_there_and_of_its_type() {
             case.refuses(Code::FieldMistyped, |wire| entries(wire).push(bad.clone()));
         }
         for bad in [json!("x"), json!({}), Value::Null, json!(5)] {
-            case.refuses(Code::FieldMistyped, |wire| wire["verificationMaterial"]["tlogEntries"] = bad.clone());
+            case.refuses(Code::FieldMistyped, |wire| {
+                wire["verificationMaterial"]["tlogEntries"] = bad.clone()
+            });
         }
     }
 }
@@ -122,7 +132,9 @@ fn what_an_entry_must_have_must_be_there_and_of_its_type() {
 fn base64_is_read_strictly() {
     let case = Case::v2();
     for bad in ["=", "A", "AAA", "AA==\n", " AAAA", "AAAA====", "AAB=", "\u{ff21}AAA", "AA==AAAA"] {
-        for path in ["/canonicalizedBody", "/logId/keyId", "/inclusionProof/rootHash", "/inclusionProof/hashes/0"] {
+        for path in
+            ["/canonicalizedBody", "/logId/keyId", "/inclusionProof/rootHash", "/inclusionProof/hashes/0"]
+        {
             case.refuses_entry(Code::FieldMistyped, |entry| *entry.pointer_mut(path).unwrap() = bad.into());
         }
         case.refuses(Code::FieldMistyped, |wire| stamps(wire)[0]["signedTimestamp"] = bad.into());

@@ -26,9 +26,18 @@ fn strings(value: &Value, path: &str, found: &mut Vec<String>) {
 
 /// Fields that hold text and not base64.
 fn is_text(path: &str) -> bool {
-    ["/kind", "/version", "/envelope", "/mediaType", "/payloadType", "/logIndex", "/treeSize", "/integratedTime"]
-        .iter()
-        .any(|end| path.ends_with(end))
+    [
+        "/kind",
+        "/version",
+        "/envelope",
+        "/mediaType",
+        "/payloadType",
+        "/logIndex",
+        "/treeSize",
+        "/integratedTime",
+    ]
+    .iter()
+    .any(|end| path.ends_with(end))
 }
 
 /// What became of every so many-th byte of every string of a bundle, flipped.

@@ -140,7 +140,8 @@ fn issuers_match_patterns_as_identities_do() {
 fn claims_have_to_be_there_and_the_same() {
     let forge = Forge::new();
     let workflow = "https://github.com/acme/model/.github/workflows/release.yml@refs/heads/main";
-    let claims = Claim::ALL.iter().zip(9..).map(|(claim, arc)| (arc, format!("the {}", claim.name()))).collect();
+    let claims =
+        Claim::ALL.iter().zip(9..).map(|(claim, arc)| (arc, format!("the {}", claim.name()))).collect();
     let leaf = forge.issue(&Leaf { names: vec![uri(workflow)], claims, ..forge.leaf() });
     let wire = forge.v2().by(&leaf).bundle(&payload());
     let who = || SigstoreIdentity::new(workflow, ISSUER);

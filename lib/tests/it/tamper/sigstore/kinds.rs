@@ -14,7 +14,8 @@ fn entries_of_both_rekors_verify_with_and_without_timestamps() {
     let both = Signing { logged: vec![Logged::v1(&forge.v1), Logged::v2(&forge.v2)], ..forge.v2() };
     let intoto = Logged { kind: Kind::Intoto, ..Logged::v1(&forge.v1) };
     let intoto = Signing { logged: vec![intoto], ..forge.v1() };
-    let stamped_twice = Signing { stamps: vec![(forge.tsa.clone(), TIME), (forge.tsa.clone(), TIME + 1)], ..forge.v2() };
+    let stamped_twice =
+        Signing { stamps: vec![(forge.tsa.clone(), TIME), (forge.tsa.clone(), TIME + 1)], ..forge.v2() };
     for signing in [forge.v2(), forge.v1(), forge.v1_stamped(), both, intoto, stamped_twice] {
         let proof = proves(&forge.root(), &signing.bundle(&payload()));
         assert_eq!(proof.payload(), payload());
@@ -66,9 +67,11 @@ fn every_kind_of_key_verifies() {
 fn every_kind_of_identity_verifies() {
     let forge = Forge::new();
     let workflow = "https://github.com/acme/model/.github/workflows/release.yml@refs/tags/v1";
-    for (name, identity) in
-        [(email(EMAIL), EMAIL), (uri(workflow), workflow), (user_name("dev!forge.example"), "dev!forge.example")]
-    {
+    for (name, identity) in [
+        (email(EMAIL), EMAIL),
+        (uri(workflow), workflow),
+        (user_name("dev!forge.example"), "dev!forge.example"),
+    ] {
         let leaf = forge.issue(&Leaf { names: vec![name], ..forge.leaf() });
         let wire = forge.v2().by(&leaf).bundle(&payload());
         proves_of(&forge.root(), &wire, SigstoreIdentity::new(identity, ISSUER));

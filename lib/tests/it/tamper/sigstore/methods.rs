@@ -6,7 +6,8 @@ use testkit::{
     pki::{Case as Chain, FROM, Key, KeyKind, Pki, Shape},
 };
 use weightseal::{
-    Accept, Bundle, CertificateVerifier, Code, FixedClock, KeyVerifier, NotProven, Policy, Proof, Run, Verifier,
+    Accept, Bundle, CertificateVerifier, Code, FixedClock, KeyVerifier, NotProven, Policy, Proof, Run,
+    Verifier,
 };
 
 use super::{entries, flip, payload, stamps, statement, trusted};
@@ -150,7 +151,9 @@ fn an_expired_certificate_passes_where_a_timestamp_proves_that_it_was_valid() {
     assert_eq!(code(without.verify(&good, &Run::new())), Code::CertificateExpired);
     let bare = parse(&certified(&forge, &chain, &[]).bundle(&payload()));
     assert_eq!(code(with.verify(&bare, &Run::new())), Code::CertificateExpired);
-    let then = || Run::new().clock(FixedClock(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_750_000_000)));
+    let then = || {
+        Run::new().clock(FixedClock(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_750_000_000)))
+    };
     assert!(without.verify(&bare, &then()).is_ok() && with.verify(&bare, &then()).is_ok());
 
     for (times, expected) in [
@@ -170,7 +173,8 @@ fn a_timestamp_of_a_certificate_bundle_has_to_be_right() {
     let with = CertificateVerifier::from_pem(chain.anchors_pem().as_bytes())
         .unwrap()
         .trusted_root(trusted(&forge.root()));
-    let stranger = Signing { stamps: vec![(Tsa::new("Stranger", 1), TIME)], ..certified(&forge, &chain, &[]) };
+    let stranger =
+        Signing { stamps: vec![(Tsa::new("Stranger", 1), TIME)], ..certified(&forge, &chain, &[]) };
     assert_eq!(
         code(with.verify(&parse(&stranger.bundle(&payload())), &Run::new())),
         Code::TimestampUntrusted
@@ -194,7 +198,11 @@ fn a_log_entry_of_a_certificate_bundle_proves_the_time_too() {
         let mut wire = signing.bundle(&payload());
         entries(&mut wire)[0]["integratedTime"] = (TIME - 1).to_string().into();
         assert_eq!(code(with.verify(&parse(&wire), &Run::new())), Code::LogPromiseInvalid);
-        let other = signing.logged[0].wire(&statement("other"), &signing.signature(&statement("other")), &signing.signer());
+        let other = signing.logged[0].wire(
+            &statement("other"),
+            &signing.signature(&statement("other")),
+            &signing.signer(),
+        );
         let mut wire = signing.bundle(&payload());
         entries(&mut wire)[0] = other;
         assert_eq!(code(with.verify(&parse(&wire), &Run::new())), Code::LogEntryMismatch);

@@ -54,7 +54,12 @@ fn a_changed_model_is_refused_and_so_is_somebody_elses() {
     let other = bundle(&forge.v2(), &statement("other..")); // as long
     refused(&model(), &policy(&forge, signed_by_dev()), &[other], &[Code::FileChanged]);
     let somebody = SigstoreIdentity::new("somebody@forge.example", ISSUER);
-    refused(&model(), &policy(&forge, somebody.clone()), std::slice::from_ref(&good), &[Code::IdentityNotExpected]);
+    refused(
+        &model(),
+        &policy(&forge, somebody.clone()),
+        std::slice::from_ref(&good),
+        &[Code::IdentityNotExpected],
+    );
     // Of several who may sign, one suffices.
     let either = policy(&forge, somebody)
         .accept(Accept::verifier(SigstoreVerifier::new(trusted(&forge.root()), signed_by_dev())));
@@ -69,7 +74,9 @@ fn a_key_does_not_stand_for_an_identity_nor_an_identity_for_a_key() {
     // Even the very key that signed.
     refused(&model(), &trusting(&key), std::slice::from_ref(&good), &[Code::MethodNotAccepted]);
     let run = weightseal::Run::new();
-    let keyed = model().sign(&weightseal::Hashing::files(weightseal::Algorithm::Sha256), &signer(&key), &run).unwrap();
+    let keyed = model()
+        .sign(&weightseal::Hashing::files(weightseal::Algorithm::Sha256), &signer(&key), &run)
+        .unwrap();
     refused(&model(), &policy(&forge, signed_by_dev()), &[keyed], &[Code::MethodNotAccepted]);
 }
 
@@ -108,7 +115,8 @@ fn a_root_that_is_too_old_is_no_evidence_and_none_of_unknown_age_is_young() {
     };
     let day = std::time::Duration::from_secs(86_400);
     let policy = |as_of| {
-        Policy::new().accept(Accept::verifier(SigstoreVerifier::new(root(as_of), signed_by_dev()).max_root_age(day)))
+        Policy::new()
+            .accept(Accept::verifier(SigstoreVerifier::new(root(as_of), signed_by_dev()).max_root_age(day)))
     };
     let now = weightseal::Run::new().now_unix();
     verified(&model(), &policy(Some(now - 80_000)), std::slice::from_ref(&good));

@@ -45,10 +45,7 @@ fn what_is_no_trusted_root_is_refused() {
     invalid(padded.as_bytes());
     let text = Forge::new().root().to_string();
     invalid(format!("{{\"tlogs\":[],{}", &text[1..]).as_bytes());
-    assert_eq!(
-        TrustedRoot::read("/nowhere/trusted_root.json").unwrap_err().code(),
-        Code::TrustRootAbsent
-    );
+    assert_eq!(TrustedRoot::read("/nowhere/trusted_root.json").unwrap_err().code(), Code::TrustRootAbsent);
 }
 
 #[test]
@@ -134,7 +131,10 @@ fn a_root_may_have_more_than_is_needed_and_may_come_in_a_trust_configuration() {
     let case = Case::v2();
     let mut root = case.root.clone();
     let other = CtLog::new(1);
-    root["ctlogs"].as_array_mut().unwrap().insert(0, log_json("https://ct2.example", &other.key, &other.id()));
+    root["ctlogs"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, log_json("https://ct2.example", &other.key, &other.id()));
     root["tlogs"].as_array_mut().unwrap().reverse();
     proves(&root, &case.wire);
     for media_type in [

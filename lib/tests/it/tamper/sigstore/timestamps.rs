@@ -36,7 +36,8 @@ fn a_timestamp_by_an_unknown_authority_is_refused() {
     Case::v2().refuses_root(Code::TimestampUntrusted, |root| root["timestampAuthorities"] = json!([]));
     Case::v2().refuses_root(Code::TimestampUntrusted, |root| {
         let other = Tsa::new("Stranger", 1);
-        root["timestampAuthorities"] = json!([authority_json("https://x.example", &[&other.leaf, &other.root])]);
+        root["timestampAuthorities"] =
+            json!([authority_json("https://x.example", &[&other.leaf, &other.root])]);
     });
 }
 
