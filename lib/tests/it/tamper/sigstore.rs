@@ -105,7 +105,7 @@ fn verify(root: &TrustedRoot, wire: &Value, identity: SigstoreIdentity) -> Resul
         Bundle::parse(wire.to_string().as_bytes()).map_err(|error| (error.code(), error.to_string()))?;
     SigstoreVerifier::new(root.clone(), identity)
         .verify(&bundle, &Run::new())
-        .map_err(|NotProven::NotMine(finding)| NotProven::Refused(finding) | (finding.code, finding.what))
+        .map_err(|(NotProven::NotMine(finding) | NotProven::Refused(finding))| (finding.code, finding.what))
 }
 
 /// Demands that the bundle verifies, of the signer that all have.

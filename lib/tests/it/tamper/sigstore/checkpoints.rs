@@ -42,9 +42,9 @@ fn a_checkpoint_under_another_name_is_refused() {
     let forge = Forge::new();
     for (case, log) in [(Case::v1(), &forge.v1), (Case::v2(), &forge.v2)] {
         let host = log.origin.split(' ').next().unwrap();
-        let origin = |other: &str| move |note: &str| note.replacen(host, other, 1);
-        refuses(&case, Code::CheckpointForeign, origin("other.example"));
-        refuses(&case, Code::CheckpointForeign, origin("LOG.forge.example"));
+        for other in ["other.example", "LOG.forge.example"] {
+            refuses(&case, Code::CheckpointForeign, |note| note.replacen(host, other, 1));
+        }
         // On the line of the signature alone.
         refuses(&case, Code::CheckpointForeign, |note| {
             note.replace(&format!("\u{2014} {host} "), "\u{2014} other.example ")
