@@ -1,7 +1,7 @@
 //! Signing method sigstore (OMS 1.0; the Sigstore client specification, "Verification").
 //!
-//! The numbers are those of the specification's steps, in the order in which they are taken here. Steps 1 and 5 are what
-//! the library that verifies leaves out; where it does the work itself, its answer is compared with ours.
+//! The numbers are those of the specification's steps; 5 is taken before 4. Steps 1 and 5 are what the library that verifies
+//! leaves out; where it does the work itself, its answer is compared with ours.
 //!
 //! 1. Each log entry is of a log that the trusted root has, and its proof of that log ([`entry`]).
 //! 2. A time is established, by timestamps or by what a log has signed ([`times`]).
@@ -101,12 +101,22 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     let stated = x509::stated(leaf).map_err(malformed)?;
     others.iter().try_for_each(|der| x509::must_be_authority(der)).map_err(malformed)?;
     valid_at(&stated, &times)?;
+    if !stated.code_signing {
+        let what = "the certificate does not have the extended key usage codeSigning";
+        return Err(Finding::new(Code::CertificateUsage, what));
+    }
     if !stated.scts {
         let what = "the certificate carries no signed certificate timestamp";
         return Err(Finding::new(Code::SctMissing, what));
     }
+    if root.family.ctlogs.is_empty() {
+        let what = "the trusted root has no log of certificates, and so none that logged this one";
+        return Err(Finding::new(Code::SctInvalid, what));
+    }
     let key = PublicKey::from_der(&stated.spki_der)
         .map_err(|error| Finding::new(Code::CertificateAlgorithm, error.to_string()))?;
+    // 5. The logs' keys: asked before the library, which calls such a log's promise and checkpoint wrong.
+    trusted_at(&logs, &times)?;
     // 3 and 4. Chain, SCT, inclusion, promise, signature, and that the entry is about it.
     let verified = library(root)?
         .verify(
@@ -120,8 +130,6 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     if !complete || !times.all().all(|time| proven.contains(&time)) {
         return Err(Finding::new(Code::TimeUnproven, "the bundle's times could not be proven"));
     }
-    // 5. The logs' keys.
-    trusted_at(&logs, &times)?;
     Ok(Proven { stated, time, logged: logged(bundle, &logs), key })
 }
 
@@ -170,6 +178,7 @@ pub(super) fn evidence(
     let logs = logs(bundle, root)?;
     let times = Times::of(bundle, root, run)?;
     if !logs.is_empty() {
+        trusted_at(&logs, &times)?;
         let policy = PublicKeyVerificationPolicy::new(family::key(key.spki_der()));
         library(root)?
             .verify(
@@ -178,7 +187,6 @@ pub(super) fn evidence(
                 &policy,
             )
             .map_err(|error| problem::finding(&error))?;
-        trusted_at(&logs, &times)?;
     }
     let time = times.all().min().zip(times.earliest());
     Ok(Evidenced { time, logged: logged(bundle, &logs) })

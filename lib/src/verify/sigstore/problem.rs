@@ -15,6 +15,8 @@ pub(super) fn finding(error: &Error) -> Finding {
             TimestampError::NoVerifiedTimestamp(_) => Code::TimeUnproven,
             _ => Code::TimestampInvalid,
         },
+        // The payload's own digest is what it is asked about, so that only an entry's can be another.
+        Error::ArtifactMismatch(_) => Code::LogEntryMismatch,
         Error::UnsupportedBundle(_) => Code::LogEntryUnsupported,
         Error::Crypto(_) => Code::CertificateAlgorithm,
         Error::InvalidTrustRoot(_) | Error::TrustRoot(_) | Error::TrustedCertificate(_) => {
@@ -44,8 +46,8 @@ fn chain(why: &str) -> Code {
         ("UnknownIssuer", Code::CertificateAnchorUnknown),
         ("CertExpired", Code::CertificateExpired),
         ("CertNotValidYet", Code::CertificateNotYetValid),
-        ("ExtendedKeyUsage", Code::CertificateUsage),
-        ("RequiredEku", Code::CertificateUsage),
+        // The leaf has it, as was seen before: what lacks it is no authority of the trusted root.
+        ("RequiredEku", Code::CertificateAnchorUnknown),
         ("UnsupportedCriticalExtension", Code::CertificateCriticalExtension),
         ("NameConstraint", Code::CertificateNameConstraint),
         ("PathLenConstraint", Code::CertificatePathLength),

@@ -172,9 +172,12 @@ impl Certificate {
     /// OMS: the leaf has key usage digitalSignature or extended key usage codeSigning; either suffices.
     pub(super) fn may_sign(&self) -> Result<bool, Problem> {
         let usage = self.extension::<KeyUsage>()?.is_some_and(|usage| usage.digital_signature());
-        let extended =
-            self.extension::<ExtendedKeyUsage>()?.is_some_and(|usages| usages.0.contains(&CODE_SIGNING));
-        Ok(usage || extended)
+        Ok(usage || self.is_for_code_signing()?)
+    }
+
+    /// Whether it has the extended key usage codeSigning.
+    pub(super) fn is_for_code_signing(&self) -> Result<bool, Problem> {
+        Ok(self.extension::<ExtendedKeyUsage>()?.is_some_and(|usages| usages.0.contains(&CODE_SIGNING)))
     }
 
     /// Whether the key identifiers of both certificates say that the other is, or is not, the issuer; `None` where

@@ -31,6 +31,8 @@ pub(crate) struct Stated {
     pub(crate) issuer: Option<String>,
     /// The extensions under Fulcio's arc that hold texts, by the last arc.
     pub(crate) claims: Vec<(u32, String)>,
+    /// Whether it is for signing code.
+    pub(crate) code_signing: bool,
     /// Whether it carries signed certificate timestamps.
     pub(crate) scts: bool,
     pub(crate) not_before: i64,
@@ -56,6 +58,7 @@ pub(crate) fn stated(der: &[u8]) -> Result<Stated, Problem> {
     Ok(Stated {
         identity: identity(&certificate)?,
         issuer: new.or(old),
+        code_signing: certificate.is_for_code_signing()?,
         scts: certificate.extensions().iter().any(|extension| extension.extn_id == SCTS),
         claims: texts,
         not_before,
