@@ -1,6 +1,7 @@
 //! What a log entry has to be before anything is computed: of a log that is trusted, with a proof whose parts agree with a
 //! checkpoint of that very log. The library that verifies checks none of these bonds.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use sigstore_verify::{
     crypto::VerificationKey,
@@ -64,6 +65,10 @@ fn check_proof(
         let why = error.to_string();
         Finding::new(Code::CheckpointInvalid, format!("the checkpoint cannot be read: {}", Shown(&why)))
     })?;
+    if !is_whole(&proof.checkpoint, &checkpoint) {
+        let what = "the checkpoint has more in it than a note and its signatures";
+        return Err(Finding::new(Code::CheckpointInvalid, what));
+    }
     signed_by(&checkpoint, kind, log)?;
     if checkpoint.root_hash().as_slice() != proof.root {
         let what = "the proof of inclusion is for another root than the checkpoint's";
@@ -84,6 +89,18 @@ fn check_proof(
         return Err(Finding::new(Code::LogProofInvalid, what).differs(entry.index, proof.index));
     }
     Ok(())
+}
+
+/// Whether the text is the signed note and nothing else. The library takes spaces and whole lines besides, which nobody has
+/// signed.
+fn is_whole(text: &str, checkpoint: &Checkpoint) -> bool {
+    let signatures = checkpoint.signatures().iter().map(|signature| {
+        let bytes = [signature.key_id.as_slice(), signature.signature.as_bytes()].concat();
+        format!("\u{2014} {} {}\n", signature.name, STANDARD.encode(&bytes))
+    });
+    let note = String::from_utf8_lossy(checkpoint.signed_data());
+    text.strip_prefix(&*note).and_then(|rest| rest.strip_prefix('\n'))
+        == Some(&signatures.collect::<String>())
 }
 
 /// Whether the log signed the checkpoint, under its own name. Witnesses may have signed it too.
