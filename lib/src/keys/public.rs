@@ -154,7 +154,6 @@ impl PublicKey {
     }
 
     /// The key as SPKI in DER.
-    #[cfg(feature = "sigstore")]
     pub(crate) fn spki_der(&self) -> &[u8] {
         &self.der
     }

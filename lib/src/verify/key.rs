@@ -1,5 +1,8 @@
 //! Signing method key (OMS 1.0).
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
+
 use super::{Evidence, NotProven, Proof, Verifier, rfc3339, signed_by};
 use crate::{
     Bundle, Error, Run,
@@ -74,6 +77,7 @@ impl Verifier for KeyVerifier {
             let own = key.hint();
             if let Some(hint) = hint
                 && *hint != own
+                && *hint != sigstore_hint(key)
             {
                 let what = "the bundle was signed with another key than the given one";
                 let finding = Finding::new(Code::KeyNotTrusted, what)
@@ -116,4 +120,9 @@ impl Verifier for KeyVerifier {
         Err(reason
             .unwrap_or_else(|| NotProven::NotMine(Finding::new(Code::KeyNotTrusted, "no key was given"))))
     }
+}
+
+/// By what the tools of Sigstore name a key in a bundle: base64 of the SHA-256 over its SPKI in DER.
+fn sigstore_hint(key: &PublicKey) -> String {
+    STANDARD.encode(Sha256::digest(key.spki_der()))
 }
