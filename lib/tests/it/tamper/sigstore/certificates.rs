@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{
     forge::{Authority, CtLog, EMAIL, Forge, ISSUER, Leaf, Sct, Signing, TIME, encode, log_json, window},
-    pki::{KeyKind, Pki, SERVER_AUTH, dns, email, uri},
+    pki::{CODE_SIGNING, KeyKind, Pki, SERVER_AUTH, dns, email, uri},
 };
 use weightseal::Code;
 
@@ -36,7 +36,7 @@ fn a_certificate_of_another_authority_is_refused() {
     refused(&forge.root(), &forge.v2().by(&stranger).bundle(&payload()), Code::CertificateAnchorUnknown);
     let namesake = Authority::new("Forge", 1).issue(&forge.leaf());
     refused(&forge.root(), &forge.v2().by(&namesake).bundle(&payload()), Code::CertificateSignature);
-    let own = Pki::leaf(KeyKind::P256).names(&[email(EMAIL)]).self_signed();
+    let own = Pki::leaf(KeyKind::P256).names(&[email(EMAIL)]).extended(&[CODE_SIGNING]).self_signed();
     refused(&forge.root(), &forge.v2().by(&own).bundle(&payload()), Code::SctMissing);
     // Its authority's certificates in the bundle are no reason to trust it.
     let authority = Authority::new("Stranger", 1);

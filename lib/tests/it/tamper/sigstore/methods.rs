@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use testkit::{
-    forge::{Forge, Log, Logged, Signing, TIME, Tsa, encode},
+    forge::{Forge, Kind, Log, Logged, Signing, TIME, Tsa, encode},
     pki::{Case as Chain, FROM, Key, KeyKind, Pki, Shape},
 };
 use weightseal::{
@@ -191,7 +191,8 @@ fn a_log_entry_of_a_certificate_bundle_proves_the_time_too() {
     let with = CertificateVerifier::from_pem(chain.anchors_pem().as_bytes())
         .unwrap()
         .trusted_root(trusted(&forge.root()));
-    for logged in [vec![Logged::v1(&forge.v1)], vec![Logged::v1(&forge.v1), Logged::v2(&forge.v2)]] {
+    for kind in [Kind::Dsse, Kind::Intoto] {
+        let logged = vec![Logged { kind, ..Logged::v1(&forge.v1) }];
         let signing = Signing { logged, ..certified(&forge, &chain, &[]) };
         let proof = with.verify(&parse(&signing.bundle(&payload())), &Run::new()).unwrap();
         assert!(format!("{proof:?}").contains("2025-06-15T15:06:40Z"), "{proof:?}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{
     forge::{Forge, Leaf, Logged, Signing, TIME, Tsa, authority_json, decode, encode, window},
-    pki::FOREVER,
+    pki::TO,
 };
 use weightseal::{Bundle, Code, Run, SigstoreVerifier, Verifier};
 
@@ -97,7 +97,7 @@ fn a_timestamp_before_or_after_the_certificate_is_refused() {
 #[test]
 fn a_time_in_the_future_is_refused() {
     let forge = Forge::new();
-    let lasting = forge.issue(&Leaf { to: FOREVER, ..forge.leaf() });
+    let lasting = forge.issue(&Leaf { to: TO, ..forge.leaf() });
     let now = Run::new().now_unix();
     let stamped = |at| Signing { stamps: vec![(forge.tsa.clone(), at)], ..forge.v2().by(&lasting) };
     let logged = |at| Signing {
