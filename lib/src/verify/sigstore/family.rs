@@ -9,7 +9,8 @@ use sigstore_verify::types::{
     TransparencyLogEntry, VerificationMaterial,
     bundle::{
         CertificateContent, CheckpointData, InclusionPromise, InclusionProof, KindVersion, LogId,
-        Rfc3161Timestamp, TimestampVerificationData, VerificationMaterialContent, X509Certificate,
+        MessageSignature, Rfc3161Timestamp, TimestampVerificationData, VerificationMaterialContent,
+        X509Certificate,
     },
     dsse::DsseSignature,
 };
@@ -32,7 +33,7 @@ pub(super) enum Signed<'a> {
 /// The bundle for the library.
 pub(super) fn bundle(bundle: &Bundle, signed: &Signed<'_>) -> Result<FamilyBundle, Finding> {
     let version = bundle.evidence.version;
-    let content = match signed {
+    let signer = match signed {
         Signed::Certificate([leaf]) if version == 3 => VerificationMaterialContent::Certificate(
             CertificateContent::new(DerCertificate::new(leaf.clone())),
         ),
@@ -46,20 +47,30 @@ pub(super) fn bundle(bundle: &Bundle, signed: &Signed<'_>) -> Result<FamilyBundl
     };
     let entries = bundle.evidence.entries.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
     let timestamps = bundle.evidence.timestamps.iter().map(|der| Rfc3161Timestamp::new(token(der))).collect();
-    let material = VerificationMaterial::new(content)
+    let material = VerificationMaterial::new(signer)
         .with_tlog_entries(entries)
         .with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
-    let envelope = DsseEnvelope::new(
-        PAYLOAD_TYPE,
-        PayloadBytes::new(bundle.envelope.payload.to_vec()),
-        DsseSignature::new(signature(bundle), KeyId::default()),
-    );
+    let content = if is_message(bundle) {
+        SignatureContent::MessageSignature(MessageSignature::new(signature(bundle)))
+    } else {
+        SignatureContent::DsseEnvelope(DsseEnvelope::new(
+            PAYLOAD_TYPE,
+            PayloadBytes::new(bundle.envelope.payload.to_vec()),
+            DsseSignature::new(signature(bundle), KeyId::default()),
+        ))
+    };
     let media_type = match version {
         1 => MediaType::Bundle0_1,
         2 => MediaType::Bundle0_2,
         _ => MediaType::Bundle0_3,
     };
-    Ok(FamilyBundle::new(media_type, material, SignatureContent::DsseEnvelope(envelope)))
+    Ok(FamilyBundle::new(media_type, material, content))
+}
+
+/// Whether the library has to be told of a signature over plain bytes, those that DSSE signs, instead of one of an envelope.
+/// It is the same signature, and the one way in which the library compares it with entries of `hashedrekord` 0.0.1.
+pub(super) fn is_message(bundle: &Bundle) -> bool {
+    bundle.evidence.entries.iter().any(|entry| kind(entry) == Some(KindVersion::HashedRekordV001))
 }
 
 pub(super) fn signature(bundle: &Bundle) -> SignatureBytes {

@@ -18,7 +18,10 @@ mod times;
 
 use std::time::Duration;
 
-use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, trust_root::TransparencyLog};
+use sigstore_verify::{
+    Error, Policy, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier as Library,
+    trust_root::TransparencyLog,
+};
 
 pub use identity::{Claim, SigstoreIdentity};
 
@@ -118,13 +121,7 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     // 5. The logs' keys: asked before the library, which calls such a log's promise and checkpoint wrong.
     trusted_at(&logs, &times)?;
     // 3 and 4. Chain, SCT, inclusion, promise, signature, and that the entry is about it.
-    let verified = library(root)?
-        .verify(
-            family::subject(&bundle.envelope.payload)?,
-            &family::bundle(bundle, &Signed::Certificate(chain))?,
-            &VerificationPolicy::any_identity(),
-        )
-        .map_err(|error| problem::finding(&error))?;
+    let verified = ask(bundle, &Signed::Certificate(chain), root, &VerificationPolicy::any_identity())?;
     let proven: Vec<i64> = verified.verified_timestamps().iter().map(|time| time.as_second()).collect();
     let complete = verified.certificate_verified() && verified.sct_verified() && verified.tlog_verified();
     if !complete || !times.all().all(|time| proven.contains(&time)) {
@@ -180,20 +177,28 @@ pub(super) fn evidence(
     if !logs.is_empty() {
         trusted_at(&logs, &times)?;
         let policy = PublicKeyVerificationPolicy::new(family::key(key.spki_der()));
-        library(root)?
-            .verify(
-                family::subject(&bundle.envelope.payload)?,
-                &family::bundle(bundle, &Signed::Key)?,
-                &policy,
-            )
-            .map_err(|error| problem::finding(&error))?;
+        ask(bundle, &Signed::Key, root, &policy)?;
     }
     let time = times.all().min().zip(times.earliest());
     Ok(Evidenced { time, logged: logged(bundle, &logs) })
 }
 
-fn library(root: &TrustedRoot) -> Result<sigstore_verify::Verifier, Finding> {
-    sigstore_verify::Verifier::new(&root.family).map_err(|error| problem::finding(&error))
+/// What the library says of a bundle.
+fn ask(
+    bundle: &Bundle,
+    signed: &Signed<'_>,
+    root: &TrustedRoot,
+    policy: &dyn Policy,
+) -> Result<VerificationResult, Finding> {
+    let subject = family::subject(&bundle.envelope.payload)?;
+    let signed = family::bundle(bundle, signed)?;
+    let finding = |error: Error| problem::finding(&error);
+    let library = Library::new(&root.family).map_err(finding)?;
+    if family::is_message(bundle) {
+        library.verify(bundle.envelope.pae().as_slice(), &signed, policy).map_err(finding)
+    } else {
+        library.verify(subject, &signed, policy).map_err(finding)
+    }
 }
 
 fn logs<'r>(bundle: &Bundle, root: &'r TrustedRoot) -> Result<Vec<&'r TransparencyLog>, Finding> {
