@@ -97,6 +97,24 @@ fn a_checkpoint_of_another_tree_of_the_same_log_is_refused() {
     }
 }
 
+#[test]
+fn nothing_stands_beside_the_note_and_its_signatures() {
+    for case in [Case::v1(), Case::v2()] {
+        for change in [
+            |note: &str| note.trim_end().to_owned(),
+            |note: &str| format!("{note}\n"),
+            |note: &str| format!("{note} "),
+            |note: &str| format!("{note}\nmore\n"),
+            |note: &str| format!("{} more\n", note.trim_end()),
+            |note: &str| note.replacen("\u{2014} ", "\u{2014}  ", 1),
+            |note: &str| note.replacen("\u{2014} ", " \u{2014} ", 1),
+            |note: &str| note.replace('\n', "\r\n"),
+        ] {
+            refuses(&case, Code::CheckpointInvalid, change);
+        }
+    }
+}
+
 /// Another log of the same root, which anybody might run, signs a tree that holds nothing but the entry.
 fn foreign(entry: &mut Value, other: &Log) {
     let body = decode(entry["canonicalizedBody"].as_str().unwrap());

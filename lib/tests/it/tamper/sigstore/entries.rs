@@ -135,6 +135,7 @@ fn an_entry_about_something_else_is_refused() {
     for (logged, signing) in [
         (Logged::v1(&forge.v1), forge.v1()),
         (Logged { kind: Kind::Intoto, ..Logged::v1(&forge.v1) }, forge.v1()),
+        (Logged { kind: Kind::HashedrekordV1, ..Logged::v1(&forge.v1) }, forge.v1()),
         (Logged::v2(&forge.v2), forge.v2()),
     ] {
         let case = Case::new(&forge, &Signing { logged: vec![logged.clone()], ..signing.clone() });
@@ -173,8 +174,8 @@ fn entries_of_kinds_that_nobody_here_reads_are_refused() {
             });
         }
     }
-    // Of a kind that is known, but is never about an envelope.
-    Case::v1().refuses_entry(Code::LogEntryUnsupported, |entry| {
+    // Of a kind that is known, and of which the body is not.
+    Case::v1().refuses_entry(Code::LogEntryMismatch, |entry| {
         entry["kindVersion"] = json!({"kind": "hashedrekord", "version": "0.0.1"});
     });
 }
@@ -182,9 +183,11 @@ fn entries_of_kinds_that_nobody_here_reads_are_refused() {
 #[test]
 fn an_entry_whose_body_is_of_another_kind_or_garbage_is_refused() {
     let forge = Forge::new();
-    for (log, kind, version, signing) in
-        [(&forge.v1, "dsse", "0.0.1", forge.v1()), (&forge.v2, "hashedrekord", "0.0.2", forge.v2())]
-    {
+    for (log, kind, version, signing) in [
+        (&forge.v1, "dsse", "0.0.1", forge.v1()),
+        (&forge.v1, "hashedrekord", "0.0.1", forge.v1()),
+        (&forge.v2, "hashedrekord", "0.0.2", forge.v2()),
+    ] {
         let case = Case::new(&forge, &signing);
         let integrated = signing.logged[0].integrated;
         for json in [&b"{}"[..], b"", b"\xff", b"null", b"{\"kind\":\"x\"}"] {
@@ -241,7 +244,13 @@ fn another_key_with_its_own_certificate_does_not_get_into_a_logged_bundle() {
 
 #[test]
 fn a_changed_payload_or_signature_is_refused() {
-    for case in [Case::v1(), Case::v2()] {
+    let forge = Forge::new();
+    let logged = vec![Logged { kind: Kind::HashedrekordV1, ..Logged::v1(&forge.v1) }];
+    let hashedrekord = Case::new(&forge, &Signing { logged, ..forge.v1() });
+    hashedrekord.refuses(Code::SignatureInvalid, |wire| {
+        flip(&mut wire["dsseEnvelope"]["signatures"][0]["sig"]);
+    });
+    for case in [Case::v1(), Case::v2(), hashedrekord] {
         case.refuses(Code::SignatureInvalid, |wire| {
             wire["dsseEnvelope"]["payload"] = encode(&statement("other")).into();
         });

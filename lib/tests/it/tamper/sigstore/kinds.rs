@@ -12,11 +12,15 @@ use super::{payload, proves, proves_of};
 fn entries_of_both_rekors_verify_with_and_without_timestamps() {
     let forge = Forge::new();
     let both = Signing { logged: vec![Logged::v1(&forge.v1), Logged::v2(&forge.v2)], ..forge.v2() };
-    let intoto = Logged { kind: Kind::Intoto, ..Logged::v1(&forge.v1) };
-    let intoto = Signing { logged: vec![intoto], ..forge.v1() };
+    let of = |kind| Signing { logged: vec![Logged { kind, ..Logged::v1(&forge.v1) }], ..forge.v1() };
+    let (intoto, hashedrekord) = (of(Kind::Intoto), of(Kind::HashedrekordV1));
+    let mut hashedrekords = hashedrekord.clone();
+    hashedrekords.logged.push(Logged::v2(&forge.v2));
     let stamped_twice =
         Signing { stamps: vec![(forge.tsa.clone(), TIME), (forge.tsa.clone(), TIME + 1)], ..forge.v2() };
-    for signing in [forge.v2(), forge.v1(), forge.v1_stamped(), both, intoto, stamped_twice] {
+    for signing in
+        [forge.v2(), forge.v1(), forge.v1_stamped(), both, intoto, hashedrekord, hashedrekords, stamped_twice]
+    {
         let proof = proves(&forge.root(), &signing.bundle(&payload()));
         assert_eq!(proof.payload(), payload());
     }
@@ -60,6 +64,8 @@ fn every_kind_of_key_verifies() {
         let leaf = forge.issue(&Leaf { key: Key::new(kind, 5), ..forge.leaf() });
         proves(&forge.root(), &forge.v1().by(&leaf).bundle(&payload()));
         proves(&forge.root(), &forge.v1_stamped().by(&leaf).bundle(&payload()));
+        let logged = vec![Logged { kind: Kind::HashedrekordV1, ..Logged::v1(&forge.v1) }];
+        proves(&forge.root(), &Signing { logged, ..forge.v1().by(&leaf) }.bundle(&payload()));
     }
 }
 

@@ -68,9 +68,26 @@ fn key_bundles_of_every_curve_may_be_logged() {
     let forge = Forge::new();
     for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Ed25519] {
         let key = Key::new(kind, 1);
-        let signing = Signing { logged: vec![Logged::v1(&forge.v1)], ..keyed(&forge, &key) };
-        verifiers(&forge, &key).0.verify(&parse(&signing.bundle(&payload())), &Run::new()).unwrap();
+        for of in [Kind::Dsse, Kind::Intoto, Kind::HashedrekordV1] {
+            let logged = vec![Logged { kind: of, ..Logged::v1(&forge.v1) }];
+            let signing = Signing { logged, ..keyed(&forge, &key) };
+            verifiers(&forge, &key).0.verify(&parse(&signing.bundle(&payload())), &Run::new()).unwrap();
+        }
     }
+}
+
+#[test]
+fn a_key_may_be_named_as_the_tools_of_sigstore_name_it() {
+    let forge = Forge::new();
+    let key = Key::new(KeyKind::P256, 1);
+    let mut wire = keyed(&forge, &key).bundle(&payload());
+    let hint = encode(&testkit::pki::Digest::Sha256.of(&key.spki_der()));
+    wire["verificationMaterial"]["publicKey"]["hint"] = hint.into();
+    let (with, without) = verifiers(&forge, &key);
+    assert!(with.verify(&parse(&wire), &Run::new()).is_ok());
+    assert!(without.verify(&parse(&wire), &Run::new()).is_ok());
+    let (other, _) = verifiers(&forge, &Key::new(KeyKind::P256, 2));
+    assert_eq!(code(other.verify(&parse(&wire), &Run::new())), Code::KeyNotTrusted);
 }
 
 #[test]
