@@ -157,6 +157,21 @@ codes! {
     TrustRootAbsent, "trust-root-absent", Misuse, "there is no trusted root at the place that was given", "check the path";
     ClockWrong, "clock-wrong", CouldNotTell, "this machine's clock is before the day on which this program was built", "set the clock";
 
+    // Services and tokens.
+    ServiceFailed, "service-failed", CouldNotTell, "a server that was needed was out of reach, refused, or gave no answer that can be used", "check its address, the network and the proxy, and try again";
+    BundleUnverifiable, "bundle-unverifiable", CouldNotTell, "the signature that was just made cannot be verified with the trusted root, so that it was not written", "give the trusted root of the instance that signs";
+    SigningConfigInvalid, "signing-config-invalid", Misuse, "the signing configuration is not a file of a known version, or leaves no service to sign with", "give a signing_config.json of version 0.2, or a trust configuration that holds one";
+    SigningConfigAbsent, "signing-config-absent", Misuse, "there is no signing configuration at the place that was given", "check the path";
+    TokenMissing, "token-missing", Misuse, "there is no identity to sign with", "give an identity token";
+    TokenAbsent, "token-absent", Misuse, "there is no identity token at the place that was given", "check the path";
+    TokenMalformed, "token-malformed", Misuse, "the identity token is not one of OpenID Connect", "give the token itself, three parts with dots between them";
+    TokenAudience, "token-audience", Misuse, "the identity token was made for somebody else than the certificate authority", "ask for a token with the audience that the authority expects, sigstore as a rule";
+    TokenUnverified, "token-unverified", Misuse, "the identity provider has not checked the token's mail address", "confirm the address with the provider, and sign in again";
+    TokenIssuer, "token-issuer", Misuse, "the certificate authority does not know the token's issuer", "use a token of an issuer that the authority lists";
+    TokenExpired, "token-expired", CouldNotTell, "the identity token's time is over", "get a new token, and sign again";
+    TokenNotYetValid, "token-not-yet-valid", CouldNotTell, "the identity token's time has not begun", "check this machine's clock";
+    TokenUnavailable, "token-unavailable", CouldNotTell, "the identity provider gave no token", "check that the job or the person may ask for one, and try again";
+
     // Policy.
     SignatureMissing, "signature-missing", Rejected, "the model has no signature", "sign the model, or give the signature with --signature";
     TooFewSignatures, "too-few-signatures", Rejected, "fewer signers than the policy requires have signed", "add the missing signatures";
