@@ -172,6 +172,16 @@ codes! {
     TokenNotYetValid, "token-not-yet-valid", CouldNotTell, "the identity token's time has not begun", "check this machine's clock";
     TokenUnavailable, "token-unavailable", CouldNotTell, "the identity provider gave no token", "check that the job or the person may ask for one, and try again";
 
+    // Trust: the cache of the trusted root, and how it is refreshed.
+    TrustRefreshFailed, "trust-refresh-failed", CouldNotTell, "the current trusted root could not be fetched", "try again; --trust-refresh auto does with the one that is there, --offline does not ask";
+    TrustMetadataExpired, "trust-metadata-expired", CouldNotTell, "what the trust repository serves has expired, so that it may be an old copy held back", "check this machine's clock, or ask another mirror";
+    TrustMetadataRollback, "trust-metadata-rollback", CouldNotTell, "what the trust repository serves is older than what it served before", "ask another mirror; somebody may be hiding a revocation";
+    TrustMetadataSignature, "trust-metadata-signature", CouldNotTell, "what the trust repository serves is not signed by enough of the keys that must sign it", "check the address of the mirror and its root.json; do not use it otherwise";
+    TrustMetadataMismatch, "trust-metadata-mismatch", CouldNotTell, "a file of the trust repository is not the one that its signed metadata lists", "try again; when it stays so, ask another mirror";
+    TrustMetadataInvalid, "trust-metadata-invalid", CouldNotTell, "what the trust repository serves cannot be read, or lists no trusted root", "check the address of the mirror";
+    TrustCacheUnsafe, "trust-cache-unsafe", CouldNotTell, "others can write the cache of the trusted root, or it is reached through a link", "remove it, or name a folder that is yours alone by WEIGHTSEAL_TRUST_CACHE";
+    TrustCacheInvalid, "trust-cache-invalid", CouldNotTell, "the cache of the trusted root is not as it was written, or does not verify", "remove it, and fetch the trusted root again with weightseal trust refresh";
+
     // Policy.
     SignatureMissing, "signature-missing", Rejected, "the model has no signature", "sign the model, or give the signature with --signature";
     TooFewSignatures, "too-few-signatures", Rejected, "fewer signers than the policy requires have signed", "add the missing signatures";

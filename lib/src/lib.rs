@@ -84,7 +84,11 @@ pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::{lanes::Kernel, sigbus};
 #[cfg(feature = "sigstore")]
-pub use trust::TrustedRoot;
+pub use trust::{
+    Instance, PartyKind, TrustExpiry, TrustState, TrustStore, TrustVersions, TrustedParty, TrustedRoot, check_clock,
+};
+#[cfg(feature = "sigstore-tuf")]
+pub use trust::Refresh;
 pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};
 #[cfg(feature = "sigstore")]
 pub use verify::{Claim, SigstoreIdentity, SigstoreVerifier};

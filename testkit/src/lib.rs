@@ -10,6 +10,7 @@
 //! | [`faults`] | a server that goes wrong in front of a real one |
 //! | [`http`] | as much HTTP as these need |
 //! | [`keeper`] | servers that never outlive whoever started them |
+//! | [`tuf`] | a real TUF repository and a server for it that can misbehave |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
 //! | [`digest`] | the SHA-256 of a file |
@@ -29,6 +30,7 @@ pub mod pki;
 pub mod run;
 pub mod sigstore;
 pub mod skip;
+pub mod tuf;
 
 pub use dirs::{target_dir, temporary, workspace};
 pub use run::{Ended, capture, capture_within};
