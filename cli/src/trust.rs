@@ -5,8 +5,8 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 use jiff::Timestamp;
 use serde::Serialize;
 use weightseal::{
-    Cancel, Error, Http, RootOrigin, RootSource, Run, Shown, TrustExpiry, TrustState, TrustStore, TrustVersions,
-    TrustedParty, TrustedRoot, read_key,
+    Cancel, Error, Http, RootOrigin, RootSource, Run, Shown, TrustExpiry, TrustState, TrustStore,
+    TrustVersions, TrustedParty, TrustedRoot, read_key,
 };
 
 use crate::{
@@ -95,7 +95,9 @@ fn kept(store: &TrustStore, state: TrustState, run: &Run) -> Result<Trust, Error
 fn why(origin: &RootOrigin) -> &'static str {
     match origin.source {
         RootSource::Given => "it was given",
-        RootSource::Cache => "the cache has it, verified just now from the TUF root that is built in or given",
+        RootSource::Cache => {
+            "the cache has it, verified just now from the TUF root that is built in or given"
+        }
         RootSource::Embedded => "it is built in, and the cache has none that is newer",
     }
 }

@@ -83,12 +83,13 @@ pub use shown::{Shown, json, write_json};
 pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::{lanes::Kernel, sigbus};
-#[cfg(feature = "sigstore")]
-pub use trust::{
-    Instance, PartyKind, TrustExpiry, TrustState, TrustStore, TrustVersions, TrustedParty, TrustedRoot, check_clock,
-};
 #[cfg(feature = "sigstore-tuf")]
 pub use trust::Refresh;
+#[cfg(feature = "sigstore")]
+pub use trust::{
+    Instance, PartyKind, TrustExpiry, TrustState, TrustStore, TrustVersions, TrustedParty, TrustedRoot,
+    check_clock,
+};
 pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};
 #[cfg(feature = "sigstore")]
 pub use verify::{Claim, SigstoreIdentity, SigstoreVerifier};

@@ -364,7 +364,8 @@ impl RootOrigin {
             RootSource::Cache => "in the cache",
             RootSource::Embedded => "of this build",
         };
-        let at = jiff::Timestamp::from_second(expired).map_or_else(|_| expired.to_string(), |at| at.to_string());
+        let at =
+            jiff::Timestamp::from_second(expired).map_or_else(|_| expired.to_string(), |at| at.to_string());
         let name = Shown(&self.name);
         Some(format!("the trusted root {from} ({name}) is {age}; its repository's word expired at {at}"))
     }

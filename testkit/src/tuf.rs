@@ -21,7 +21,11 @@ pub fn repository(folder: &Path, steps: &Value) -> Result<(), Missing> {
     let python = environment("tuf-7.0.1", &["tuf==7.0.1", "securesystemslib==1.6.0", "cryptography"], "tuf")?;
     let mut command = Command::new(python);
     command.arg("-c").arg(MAKE).arg(folder).arg(steps.to_string());
-    command.env("PYTHONNOUSERSITE", "1").env("PYTHONUTF8", "1").env_remove("PYTHONPATH").env_remove("PYTHONHOME");
+    command
+        .env("PYTHONNOUSERSITE", "1")
+        .env("PYTHONUTF8", "1")
+        .env_remove("PYTHONPATH")
+        .env_remove("PYTHONHOME");
     let failed = |why: String| Missing::new("a TUF repository".to_owned(), why);
     let ended = capture(&mut command).map_err(|error| failed(error.to_string()))?;
     if ended.code() == Some(0) { Ok(()) } else { Err(failed(ended.to_string())) }

@@ -17,7 +17,7 @@ mod verify;
 pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
 pub(crate) use sign::{SignArgs, SignConfig, Signing};
-pub(crate) use trust::{InstanceArgs, TrustArgs, TrustCommand, TrustCommandArgs};
+pub(crate) use trust::{TrustCommand, TrustCommandArgs};
 pub(crate) use values::default_signature;
 pub(crate) use verify::{Demands, Roots, Trust, VerifyArgs, VerifyConfig};
 

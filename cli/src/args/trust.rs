@@ -41,11 +41,6 @@ impl InstanceArgs {
         };
         Ok(TrustStore::new(instance))
     }
-
-    /// Whether one was chosen.
-    fn given(&self) -> bool {
-        self.use_staging || self.tuf_mirror.is_some()
-    }
 }
 
 /// A URL to which the names of files can be appended.
@@ -54,14 +49,15 @@ fn mirror(url: &str) -> Result<String, Error> {
     if known && !url.contains(['?', '#', ' ']) {
         return Ok(url.to_owned());
     }
-    // What follows the question mark may be a secret.
-    let shown = url.split(['?', '#']).next().unwrap_or_default();
-    Err(Error::new(Code::BadArgument, format!("--tuf-mirror {} is no URL of a folder", Shown(shown)))
+    // By the name that leaves out what may be secret.
+    let name = Instance::Mirror { url: url.to_owned(), root: Vec::new() }.name();
+    Err(Error::new(Code::BadArgument, format!("--tuf-mirror {} is no URL of a folder", Shown(&name)))
         .with_help("give an https or http URL without a query"))
 }
 
 /// What Sigstore bundles are verified with: flattened into every command that verifies them.
 #[derive(Args, Clone, Debug)]
+#[allow(dead_code, reason = "for the commands that verify Sigstore bundles")]
 pub(crate) struct TrustArgs {
     /// Trust what this file holds, a trusted_root.json or a trust configuration, and nothing else
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = TRUST,
@@ -91,6 +87,7 @@ enum RefreshArg {
     Require,
 }
 
+#[allow(dead_code, reason = "for the commands that verify Sigstore bundles")]
 impl TrustArgs {
     /// The trusted root that these arguments come to: a root that is given, or else the instance's. `http` makes what it is
     /// fetched with, and is asked only where it is.
@@ -190,4 +187,69 @@ pub(crate) enum TrustCommand {
         #[command(flatten)]
         instance: InstanceArgs,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        trust: TrustArgs,
+    }
+
+    fn parsed(args: &[&str]) -> Result<TrustArgs, clap::error::ErrorKind> {
+        let args = std::iter::once("weightseal").chain(args.iter().copied());
+        Only::try_parse_from(args).map(|only| only.trust).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn offline_is_never_and_nothing_is_auto() {
+        for (args, refresh) in [
+            (&[][..], Refresh::Auto),
+            (&["--offline"], Refresh::Never),
+            (&["--trust-refresh", "never"], Refresh::Never),
+            (&["--trust-refresh=require", "--use-staging"], Refresh::Require),
+        ] {
+            assert_eq!(parsed(args).unwrap().refresh(), refresh, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument};
+        for (args, kind) in [
+            (&["--offline", "--trust-refresh", "auto"][..], ArgumentConflict),
+            (&["--trusted-root", "x", "--trust-refresh", "require"], ArgumentConflict),
+            (&["--trusted-root", "x", "--use-staging"], ArgumentConflict),
+            (&["--use-staging", "--tuf-mirror", "http://x", "--tuf-root", "y"], ArgumentConflict),
+            (&["--tuf-mirror", "http://x"], MissingRequiredArgument),
+            (&["--tuf-root", "x"], MissingRequiredArgument),
+        ] {
+            assert_eq!(parsed(args).unwrap_err(), kind, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_a_url_without_a_query() {
+        assert!(mirror("https://host/tuf").is_ok() && mirror("http://127.0.0.1:8080").is_ok());
+        for url in ["host/tuf", "ftp://host", "https://host/?token=secret", "https://host/#x", "file:///tuf"]
+        {
+            let error = mirror(url).unwrap_err();
+            assert_eq!(error.code(), Code::BadArgument);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_given_root_is_read_and_nothing_is_fetched() {
+        let args = parsed(&["--trusted-root", "/nowhere/trusted_root.json"]).unwrap();
+        assert_eq!(args.flags(), ["--trusted-root"]);
+        assert!(args.given_root().is_some() && args.store().unwrap().is_none());
+        let error = args.resolve(|| panic!("no client is wanted"), &Run::new()).unwrap_err();
+        assert_eq!(error.code(), Code::TrustRootAbsent);
+    }
 }

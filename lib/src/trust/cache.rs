@@ -75,9 +75,11 @@ impl Cache {
         if !self.check_folder()? {
             return Ok(None);
         }
+        // In the order opposite to that of writing, so that a refresh meanwhile does not look like somebody's doing.
+        let highest = self.file(HIGHEST)?;
         let Some(bytes) = self.file(FILE)? else { return Ok(None) };
         let record = parse(&bytes).map_err(|what| self.invalid(FILE, &what))?;
-        if let Some(bytes) = self.file(HIGHEST)? {
+        if let Some(bytes) = highest {
             let highest: TrustVersions = serde_json::from_slice(&bytes)
                 .map_err(|error| self.invalid(HIGHEST, &format!("cannot be read: {error}")))?;
             if record.versions.is_behind(&highest) {
@@ -90,7 +92,8 @@ impl Cache {
     /// The bytes of a file, which nobody else can have written; none where it is not there.
     fn file(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.folder.join(name);
-        let failed = |error| Error::io("read the trust cache", path.display(), error, Code::TrustCacheInvalid);
+        let failed =
+            |error| Error::io("read the trust cache", path.display(), error, Code::TrustCacheInvalid);
         let file = match open(&path, OpenOptions::new().read(true)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -136,7 +139,8 @@ impl Cache {
         self.check_folder()?;
         let path = self.folder.join("lock");
         let mut options = OpenOptions::new();
-        let file = open(&path, options.write(true).create(true).mode(0o644)).map_err(|error| link_or(error, &path))?;
+        let file = open(&path, options.write(true).create(true).mode(fs::PRIVATE))
+            .map_err(|error| link_or(error, &path))?;
         let since = Instant::now();
         loop {
             match file.try_lock() {
@@ -161,7 +165,12 @@ impl Cache {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => {
-                return Err(Error::io("read the trust cache", path.display(), error, Code::TrustCacheInvalid));
+                return Err(Error::io(
+                    "read the trust cache",
+                    path.display(),
+                    error,
+                    Code::TrustCacheInvalid,
+                ));
             }
         };
         if metadata.is_symlink() {

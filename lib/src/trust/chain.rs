@@ -13,7 +13,9 @@ use std::{
 
 use jiff_02::Timestamp;
 use serde::{Deserialize, Serialize};
-use sigstore_tuf::{Error as TufError, MetadataStore, Repository, Updater, UpdaterConfig, transport::FetchFuture};
+use sigstore_tuf::{
+    Error as TufError, MetadataStore, Repository, Updater, UpdaterConfig, transport::FetchFuture,
+};
 
 use crate::{Error, code::Code, limits, shown::Shown};
 
@@ -122,10 +124,11 @@ pub(super) fn follow(
     let source = Source { from, trouble: trouble.clone() };
     let shelf = Shelf(Arc::new(Mutex::new(floor)));
     let staged = shelf.clone();
-    walk(tuf_root, source, Some(shelf), when).map_err(|error| trouble.take().unwrap_or_else(|| told(&error)))?;
+    walk(tuf_root, source, Some(shelf), when)
+        .map_err(|error| trouble.take().unwrap_or_else(|| served(&told(&error))))?;
     // What was gathered is what will be trusted later: it has to verify by itself, and the files that this takes are kept.
     let gathered = std::mem::take(&mut *staged.0.lock().unwrap_or_else(PoisonError::into_inner));
-    again(tuf_root, gathered)
+    again(tuf_root, gathered).map_err(|error| served(&error))
 }
 
 /// Verifies files that were kept, without a look at the time; gives those of them that it takes.
@@ -311,13 +314,26 @@ fn told(error: &TufError) -> Error {
         TufError::Transport { .. } | TufError::Io { .. } => Code::TrustRefreshFailed,
         _ => Code::TrustMetadataInvalid,
     };
-    let mut text = error.to_string();
+    let mut text = match error {
+        // It says twice what kind of error it is.
+        TufError::Transport { message, .. } => message.clone(),
+        error => error.to_string(),
+    };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let _ = write!(text, ": {error}");
         cause = error.source();
     }
-    Error::new(code, format!("the trust repository does not verify: {}", Shown(&text)))
+    Error::new(code, Shown(&text).to_string())
+}
+
+/// The same error, of what a repository serves.
+fn served(error: &Error) -> Error {
+    let what = match error.code() {
+        Code::TrustRefreshFailed => "cannot be read",
+        _ => "does not verify",
+    };
+    Error::new(error.code(), format!("the trust repository {what}: {error}"))
 }
 
 #[cfg(test)]
@@ -329,7 +345,9 @@ mod tests {
         for name in ["timestamp.json", "17.root.json", "ab12.trusted_root.json", "sub/ab12.x%2Fy.json"] {
             assert!(plain(name).is_ok(), "{name}");
         }
-        for name in ["", "..", "../x", "a/../b", "/etc/passwd", "a//b", "a?b", "a#b", "http://b", "a\\b", "a b"] {
+        for name in
+            ["", "..", "../x", "a/../b", "/etc/passwd", "a//b", "a?b", "a#b", "http://b", "a\\b", "a b"]
+        {
             assert_eq!(plain(name).unwrap_err().code(), Code::TrustMetadataInvalid, "{name}");
         }
     }

@@ -97,7 +97,15 @@ mod tests {
     fn family() -> PathBuf {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--offline", "--all-features", "--manifest-path", manifest])
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--offline",
+                "--all-features",
+                "--manifest-path",
+                manifest,
+            ])
             .output()
             .unwrap();
         let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

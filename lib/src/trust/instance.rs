@@ -1,11 +1,13 @@
 //! Which Sigstore: the public one, its staging, or somebody's own.
 
+use std::fmt;
+
 use crate::shown::Shown;
 
 use super::{cache::sha256_hex, embedded};
 
 /// A Sigstore instance, by the TUF repository that publishes its trusted root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Instance {
     /// Sigstore's public-good instance.
     PublicGood,
@@ -63,6 +65,12 @@ impl Instance {
     }
 }
 
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instance").field(&self.name()).finish()
+    }
+}
+
 /// A URL without user, password, query and fragment.
 pub(super) fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
@@ -91,5 +99,6 @@ mod tests {
         let mirror = |url: &str| Instance::Mirror { url: url.to_owned(), root: Vec::new() };
         assert_eq!(mirror("http://a/").folder(), mirror("http://a").folder());
         assert_ne!(mirror("http://a").folder(), mirror("http://b").folder());
+        assert_eq!(format!("{:?}", mirror("http://me:word@a/?token")), "Instance(\"http://a/\")");
     }
 }

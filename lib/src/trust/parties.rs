@@ -54,7 +54,12 @@ impl TrustedRoot {
         let logs = root.tlogs.iter().map(|log| keyed(PartyKind::Log, &log.base_url, &log.public_key));
         let authorities = root.certificate_authorities.iter().map(|authority| {
             let uri = Some(authority.uri.clone());
-            certified(PartyKind::CertificateAuthority, uri, &authority.cert_chain, authority.valid_for.as_ref())
+            certified(
+                PartyKind::CertificateAuthority,
+                uri,
+                &authority.cert_chain,
+                authority.valid_for.as_ref(),
+            )
         });
         let certificates =
             root.ctlogs.iter().map(|log| keyed(PartyKind::CertificateLog, &log.base_url, &log.public_key));

@@ -95,7 +95,8 @@ impl TrustStore {
             Ok(_) => self.load(run),
             Err(error) => {
                 run.check()?;
-                run.told().note(&format!("the trusted root could not be refreshed: {error} ({})", error.code()));
+                run.told()
+                    .note(&format!("the trusted root could not be refreshed: {error} ({})", error.code()));
                 there
             }
         }
@@ -113,14 +114,17 @@ impl Web {
         let call = Call::get("the trust repository", format!("{}/{path}", self.base)).limit(limit);
         let answer = match self.http.send(&call, &self.run) {
             Ok(answer) => answer,
-            Err(error) if matches!(error.code(), Code::DeadlinePassed | Code::Interrupted) => return Err(error),
+            Err(error) if matches!(error.code(), Code::DeadlinePassed | Code::Interrupted) => {
+                return Err(error);
+            }
             Err(error) => return Err(Error::new(Code::TrustRefreshFailed, error.to_string())),
         };
         // Object stores answer 403 where nothing is and nothing may be listed.
         if matches!(answer.status, 403 | 404) {
             return Ok(None);
         }
-        let answer = answer.ok(&call).map_err(|error| Error::new(Code::TrustRefreshFailed, error.to_string()))?;
+        let answer =
+            answer.ok(&call).map_err(|error| Error::new(Code::TrustRefreshFailed, error.to_string()))?;
         Ok(Some(answer.body))
     }
 }

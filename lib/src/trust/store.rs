@@ -128,7 +128,8 @@ impl TrustStore {
                 .with_help("give a signing configuration")
             }),
             None => {
-                let embedded = embedded::of(&self.instance).ok_or_else(|| self.absent("signing configuration"))?;
+                let embedded =
+                    embedded::of(&self.instance).ok_or_else(|| self.absent("signing configuration"))?;
                 Ok(embedded.signing_config.as_bytes().to_vec())
             }
         }
@@ -168,6 +169,7 @@ impl TrustStore {
             Error::new(Code::BadArgument, "there is no folder to keep the trusted root in")
                 .with_help("name one by WEIGHTSEAL_TRUST_CACHE")
         })?;
+        self.first_root()?;
         let _lock = cache.lock(run)?;
         let floor = self.cached(&cache)?.map_or_else(Files::new, |current| current.files);
         let now = run.now_unix();
@@ -178,7 +180,7 @@ impl TrustStore {
             return Err(Error::new(
                 Code::TrustMetadataRollback,
                 format!(
-                    "what the trust repository {} has expired on {}, before this program's own copy was made",
+                    "what the trust repository {} has expired at {}, before this program's own copy was made",
                     self.instance.shown(),
                     day(current.chain.expires.timestamp)
                 ),
@@ -229,7 +231,11 @@ impl TrustStore {
         let set = TrustedMetadataSet::from_root(self.instance.tuf_root()).map_err(|error| {
             Error::new(
                 Code::TrustRootInvalid,
-                format!("the TUF root of {} cannot be used: {}", self.instance.shown(), Shown(&error.to_string())),
+                format!(
+                    "the TUF root of {} cannot be used: {}",
+                    self.instance.shown(),
+                    Shown(&error.to_string())
+                ),
             )
             .with_help("give the root.json of the repository")
         })?;

@@ -44,7 +44,8 @@ fn story() -> Option<&'static Path> {
 }
 
 fn steps() -> Value {
-    let files = |name: &str| json!({"trusted_root.json": trusted_root(name), "signing_config.v0.2.json": name});
+    let files =
+        |name: &str| json!({"trusted_root.json": trusted_root(name), "signing_config.v0.2.json": name});
     let mut steps = vec![
         json!({"do": "init", "targets": files("foreign")}),
         json!({"do": "rotate", "roles": ["root"]}),
@@ -142,10 +143,12 @@ impl Case {
 
     /// A copy of a point of the story, to be changed.
     fn copy(&self, point: &str) -> PathBuf {
-        let to = self.dir.path().parent().unwrap().join(format!(
-            "{}-{point}",
-            self.dir.path().file_name().unwrap().to_str().unwrap()
-        ));
+        let to = self
+            .dir
+            .path()
+            .parent()
+            .unwrap()
+            .join(format!("{}-{point}", self.dir.path().file_name().unwrap().to_str().unwrap()));
         copy(&self.story.join(point), &to);
         to
     }

@@ -157,7 +157,9 @@ fn a_server_that_fails_is_told_with_its_cause() {
 #[test]
 fn garbage_is_no_metadata() {
     let Some(case) = Case::refreshed("v1") else { return };
-    for bytes in [&b"<html>welcome</html>"[..], b"", b"{}", b"{\"signed\": 1, \"signatures\": []}", b"\xff\xfe"] {
+    for bytes in
+        [&b"<html>welcome</html>"[..], b"", b"{}", b"{\"signed\": 1, \"signatures\": []}", b"\xff\xfe"]
+    {
         for file in ["timestamp.json", "2.root.json"] {
             case.server.misbehave(file, Misbehaviour::Other(bytes.to_vec()));
             case.refused(Code::TrustMetadataInvalid);

@@ -34,7 +34,11 @@ fn a_changed_byte_is_refused_wherever_it_is() {
         let mut changed = good.clone();
         changed[place] ^= 1;
         fs::write(case.file(), changed).unwrap();
-        assert_eq!(case.store().load(&Run::new()).unwrap_err().code(), Code::TrustCacheInvalid, "byte {place}");
+        assert_eq!(
+            case.store().load(&Run::new()).unwrap_err().code(),
+            Code::TrustCacheInvalid,
+            "byte {place}"
+        );
     }
     fs::write(case.file(), &good[..good.len() / 2]).unwrap();
     refused(&case, Code::TrustCacheInvalid);

@@ -22,7 +22,10 @@ fn the_public_and_the_staging_instance_are_built_in() {
         let store = TrustStore::new(instance).cache_dir(cache.path());
         let run = Run::new();
         let root = store.load(&run).unwrap();
-        assert_eq!((root.origin().source, root.origin().name.as_str()), (RootSource::Embedded, name.as_str()));
+        assert_eq!(
+            (root.origin().source, root.origin().name.as_str()),
+            (RootSource::Embedded, name.as_str())
+        );
         assert!(root.origin().as_of.unwrap() < run.now_unix());
         assert!(root.origin().expires.unwrap() > root.origin().as_of.unwrap());
         let parties = root.parties();
@@ -35,8 +38,7 @@ fn the_public_and_the_staging_instance_are_built_in() {
             assert!(parties.iter().any(|party| party.kind == kind), "{name}: {kind:?}");
         }
         assert!(parties.iter().any(|party| party.uri.as_deref() == Some(log)), "{parties:?}");
-        let config: serde_json::Value =
-            serde_json::from_slice(&store.signing_config(&run).unwrap()).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&store.signing_config(&run).unwrap()).unwrap();
         assert_eq!(config["mediaType"], "application/vnd.dev.sigstore.signingconfig.v0.2+json");
         assert_eq!(store.state(&run).unwrap().versions, None);
     }

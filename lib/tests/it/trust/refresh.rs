@@ -42,7 +42,10 @@ fn changed_keys_are_followed_and_remembered() {
     case.serve("v4");
     case.store().refresh(&Run::new()).unwrap();
     let asked = case.server.asked();
-    assert!(!asked.contains(&"2.root.json".to_owned()) && asked.contains(&"3.root.json".to_owned()), "{asked:?}");
+    assert!(
+        !asked.contains(&"2.root.json".to_owned()) && asked.contains(&"3.root.json".to_owned()),
+        "{asked:?}"
+    );
     assert_eq!(named(&case.store().load(&Run::new()).unwrap()), "four");
 }
 
@@ -100,7 +103,8 @@ fn an_interrupted_refresh_leaves_the_cache_whole() {
     let file = fs::read_dir(case.story.join("v2/targets")).unwrap();
     for entry in file {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        case.server.misbehave(&format!("targets/{name}"), Misbehaviour::Silent(std::time::Duration::from_secs(60)));
+        case.server
+            .misbehave(&format!("targets/{name}"), Misbehaviour::Silent(std::time::Duration::from_secs(60)));
     }
     let cancel = Cancel::default();
     let run = Run::new().cancel(cancel.clone());
