@@ -49,10 +49,7 @@ pub(crate) fn run(args: &TrustCommandArgs, console: &Console, cancel: &Cancel) -
                 run = run.deadline(after);
                 signals::end_after(after);
             }
-            let http = match tls_ca {
-                Some(file) => Http::with_ca(&read_key(file)?)?,
-                None => Http::new()?,
-            };
+            let http = http(tls_ca.as_deref())?;
             let store = instance.store()?.http(http);
             kept(&store, store.refresh(&run)?, &run)?
         }
@@ -63,6 +60,17 @@ pub(crate) fn run(args: &TrustCommandArgs, console: &Console, cancel: &Cancel) -
     };
     console.show(&trust, text)?;
     Ok(0)
+}
+
+/// How servers are reached: by the system's roots for TLS, and those in this file as well.
+///
+/// # Errors
+/// `key-absent`, `key-malformed`, and those of reading.
+pub(crate) fn http(tls_ca: Option<&Path>) -> Result<Http, Error> {
+    match tls_ca {
+        Some(file) => Http::with_ca(&read_key(file)?),
+        None => Http::new(),
+    }
 }
 
 fn given(file: &Path, run: &Run) -> Result<Trust, Error> {

@@ -57,7 +57,6 @@ fn mirror(url: &str) -> Result<String, Error> {
 
 /// What Sigstore bundles are verified with: flattened into every command that verifies them.
 #[derive(Args, Clone, Debug)]
-#[allow(dead_code, reason = "for the commands that verify Sigstore bundles")]
 pub(crate) struct TrustArgs {
     /// Trust what this file holds, a trusted_root.json or a trust configuration, and nothing else
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = TRUST,
@@ -65,7 +64,7 @@ pub(crate) struct TrustArgs {
     trusted_root: Option<PathBuf>,
 
     #[command(flatten)]
-    instance: InstanceArgs,
+    pub(crate) instance: InstanceArgs,
 
     /// Fetch the trusted root anew: never; when it is older than a day, else using the one that is there (auto); or now,
     /// and fail without (require) [default: auto]. It is kept below WEIGHTSEAL_TRUST_CACHE, or else ~/.cache/weightseal/trust
@@ -87,7 +86,6 @@ enum RefreshArg {
     Require,
 }
 
-#[allow(dead_code, reason = "for the commands that verify Sigstore bundles")]
 impl TrustArgs {
     /// The trusted root that these arguments come to: a root that is given, or else the instance's. `http` makes what it is
     /// fetched with, and is asked only where it is.
@@ -109,16 +107,8 @@ impl TrustArgs {
         }
     }
 
-    /// The store of the instance, unless a root is given.
-    ///
-    /// # Errors
-    /// As [`InstanceArgs::store`].
-    pub(crate) fn store(&self) -> Result<Option<TrustStore>, Error> {
-        if self.trusted_root.is_some() { Ok(None) } else { self.instance.store().map(Some) }
-    }
-
     /// When the trusted root is fetched anew.
-    pub(crate) fn refresh(&self) -> Refresh {
+    fn refresh(&self) -> Refresh {
         match self.trust_refresh {
             _ if self.offline => Refresh::Never,
             Some(RefreshArg::Never) => Refresh::Never,
@@ -130,19 +120,6 @@ impl TrustArgs {
     /// The file that is trusted, where one is given.
     pub(crate) fn given_root(&self) -> Option<&Path> {
         self.trusted_root.as_deref()
-    }
-
-    /// The flags that were given and speak of Sigstore alone.
-    pub(crate) fn flags(&self) -> Vec<&'static str> {
-        [
-            (self.trusted_root.is_some(), "--trusted-root"),
-            (self.instance.use_staging, "--use-staging"),
-            (self.instance.tuf_mirror.is_some(), "--tuf-mirror"),
-            (self.trust_refresh.is_some(), "--trust-refresh"),
-        ]
-        .into_iter()
-        .filter_map(|(given, flag)| given.then_some(flag))
-        .collect()
     }
 }
 
@@ -247,8 +224,7 @@ mod tests {
     #[test]
     fn a_given_root_is_read_and_nothing_is_fetched() {
         let args = parsed(&["--trusted-root", "/nowhere/trusted_root.json"]).unwrap();
-        assert_eq!(args.flags(), ["--trusted-root"]);
-        assert!(args.given_root().is_some() && args.store().unwrap().is_none());
+        assert_eq!(args.given_root(), Some(Path::new("/nowhere/trusted_root.json")));
         let error = args.resolve(|| panic!("no client is wanted"), &Run::new()).unwrap_err();
         assert_eq!(error.code(), Code::TrustRootAbsent);
     }
