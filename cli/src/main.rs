@@ -29,6 +29,7 @@ mod passphrase;
 mod render;
 mod sign;
 mod signals;
+mod trust;
 mod verify;
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli, console: &Console) -> Result<u8, Error> {
         Command::Digest(args) => digest::run(args, console, &cancel),
         Command::Inspect(args) => inspect::run(&args, console),
         Command::Keygen(args) => keygen::run(args, console),
+        Command::Trust(args) => trust::run(&args, console, &cancel),
         Command::Completions { shell } => about::completions(console, shell),
         Command::Man { dir } => about::man(console, dir.as_deref()),
     }

@@ -19,6 +19,7 @@ use crate::{
     files, guard,
     render::{Console, exit_code, json},
     signals,
+    trust::http,
 };
 
 /// Verifies a model. Whatever happens there is a report, but for a call without a model.
@@ -78,18 +79,17 @@ fn is_report(path: &Path) -> bool {
 
 /// Verifies as far as it goes.
 fn attempt(args: VerifyArgs, unknown: &Report, console: &Console, cancel: &Cancel) -> Result<Report, Error> {
-    let config = args.check()?;
-    let VerifyConfig { demands, .. } = &config;
+    let VerifyConfig { model, unsigned, trust, roots, demands, fail_fast, run } = args.check()?;
     expect_sigbus(unknown, console)?;
     let events = Arc::new(Progress::new(console.quiet));
-    let run = config.run.start(cancel, events).fail_fast(config.fail_fast);
-    let mut model = config.model.open()?.ignore_unsigned_files(config.unsigned);
+    let run = run.start(cancel, events).fail_fast(fail_fast);
+    let mut model = model.open()?.ignore_unsigned_files(unsigned);
     if let Some(id) = &demands.model_id {
         model = model.id(id);
     }
-    let root = root(&config.roots, &run)?;
-    let policy = trusting(config.trust, root, demands.policy.clone())?;
-    let bundles = bundles(demands)?;
+    let root = root(&roots, &run)?;
+    let policy = trusting(trust, root, demands.policy.clone())?;
+    let bundles = bundles(&demands)?;
     run.check()?;
     Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
 }

@@ -157,6 +157,31 @@ codes! {
     TrustRootAbsent, "trust-root-absent", Misuse, "there is no trusted root at the place that was given", "check the path";
     ClockWrong, "clock-wrong", CouldNotTell, "this machine's clock is before the day on which this program was built", "set the clock";
 
+    // Services and tokens.
+    ServiceFailed, "service-failed", CouldNotTell, "a server that was needed was out of reach, refused, or gave no answer that can be used", "check its address, the network and the proxy, and try again";
+    BundleUnverifiable, "bundle-unverifiable", CouldNotTell, "the signature that was just made cannot be verified with the trusted root, so that it was not written", "give the trusted root of the instance that signs";
+    SigningConfigInvalid, "signing-config-invalid", Misuse, "the signing configuration is not a file of a known version, or leaves no service to sign with", "give a signing_config.json of version 0.2, or a trust configuration that holds one";
+    SigningConfigAbsent, "signing-config-absent", Misuse, "there is no signing configuration at the place that was given", "check the path";
+    TokenMissing, "token-missing", Misuse, "there is no identity to sign with", "give an identity token";
+    TokenAbsent, "token-absent", Misuse, "there is no identity token at the place that was given", "check the path";
+    TokenMalformed, "token-malformed", Misuse, "the identity token is not one of OpenID Connect", "give the token itself, three parts with dots between them";
+    TokenAudience, "token-audience", Misuse, "the identity token was made for somebody else than the certificate authority", "ask for a token with the audience that the authority expects, sigstore as a rule";
+    TokenUnverified, "token-unverified", Misuse, "the identity provider has not checked the token's mail address", "confirm the address with the provider, and sign in again";
+    TokenIssuer, "token-issuer", Misuse, "the certificate authority does not know the token's issuer", "use a token of an issuer that the authority lists";
+    TokenExpired, "token-expired", CouldNotTell, "the identity token's time is over", "get a new token, and sign again";
+    TokenNotYetValid, "token-not-yet-valid", CouldNotTell, "the identity token's time has not begun", "check this machine's clock";
+    TokenUnavailable, "token-unavailable", CouldNotTell, "the identity provider gave no token", "check that the job or the person may ask for one, and try again";
+
+    // Trust: the cache of the trusted root, and how it is refreshed.
+    TrustRefreshFailed, "trust-refresh-failed", CouldNotTell, "the current trusted root could not be fetched", "try again; --trust-refresh auto does with the one that is there, --offline does not ask";
+    TrustMetadataExpired, "trust-metadata-expired", CouldNotTell, "what the trust repository serves has expired, so that it may be an old copy held back", "check this machine's clock, or ask another mirror";
+    TrustMetadataRollback, "trust-metadata-rollback", CouldNotTell, "what the trust repository serves is older than what it served before", "ask another mirror; somebody may be hiding a revocation";
+    TrustMetadataSignature, "trust-metadata-signature", CouldNotTell, "what the trust repository serves is not signed by enough of the keys that must sign it", "check the address of the mirror and its root.json; do not use it otherwise";
+    TrustMetadataMismatch, "trust-metadata-mismatch", CouldNotTell, "a file of the trust repository is not the one that its signed metadata lists", "try again; when it stays so, ask another mirror";
+    TrustMetadataInvalid, "trust-metadata-invalid", CouldNotTell, "what the trust repository serves cannot be read, or lists no trusted root", "check the address of the mirror";
+    TrustCacheUnsafe, "trust-cache-unsafe", CouldNotTell, "others can write the cache of the trusted root, or it is reached through a link", "remove it, or name a folder that is yours alone by WEIGHTSEAL_TRUST_CACHE";
+    TrustCacheInvalid, "trust-cache-invalid", CouldNotTell, "the cache of the trusted root is not as it was written, or does not verify", "remove it, and fetch the trusted root again with weightseal trust refresh";
+
     // Policy.
     SignatureMissing, "signature-missing", Rejected, "the model has no signature", "sign the model, or give the signature with --signature";
     TooFewSignatures, "too-few-signatures", Rejected, "fewer signers than the policy requires have signed", "add the missing signatures";

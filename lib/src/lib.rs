@@ -41,12 +41,16 @@ mod code;
 mod error;
 mod fs;
 mod hash;
+#[cfg(feature = "sigstore-tuf")]
+mod http;
 mod keys;
 pub mod limits;
 mod manifest;
 mod model;
 mod policy;
 mod report;
+#[cfg(feature = "sigstore-tuf")]
+mod rt;
 mod run;
 mod safetensors;
 mod shown;
@@ -62,6 +66,8 @@ pub use code::{Class, Code, codes_markdown};
 pub use error::{Error, Result};
 pub use fs::{PRIVATE, PUBLIC, Replace, abandon_unfinished, check_writable, read_key, write_whole};
 pub use hash::{DEFAULT_SHARD_SIZE, Hashes, Hashing, Job, Plan, Sink, hash};
+#[cfg(feature = "sigstore-tuf")]
+pub use http::Http;
 pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
 pub use manifest::{
     Algorithm, Digest, Manifest, ManifestFile, Method, Resource, ResourceName, Serialization,
@@ -77,8 +83,13 @@ pub use shown::{Shown, json, write_json};
 pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::{lanes::Kernel, sigbus};
+#[cfg(feature = "sigstore-tuf")]
+pub use trust::Refresh;
 #[cfg(feature = "sigstore")]
-pub use trust::TrustedRoot;
+pub use trust::{
+    Instance, PartyKind, TrustExpiry, TrustState, TrustStore, TrustVersions, TrustedParty, TrustedRoot,
+    check_clock,
+};
 pub use verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier, unverified_identities};
 #[cfg(feature = "sigstore")]
 pub use verify::{Claim, SigstoreIdentity, SigstoreVerifier};

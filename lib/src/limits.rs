@@ -41,3 +41,9 @@ pub const LOG_ENTRIES: usize = 32;
 
 /// Most hashes of a proof that a log holds an entry: one for each level of a tree of 2^63 leaves, and some more.
 pub const PROOF_HASHES: usize = 128;
+
+/// Largest cache of a trusted root, in bytes.
+pub const TRUST_CACHE_BYTES: u64 = 32 << 20;
+
+/// Most rotations of a trust repository's root that are followed in one go.
+pub const ROOT_ROTATIONS: u32 = 256;

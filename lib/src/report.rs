@@ -349,11 +349,25 @@ impl RootOrigin {
         RootOrigin { source: RootSource::Given, name: name.into(), as_of: None, expires: None }
     }
 
-    /// What to say where the root is past its repository's expiry at this time, in seconds since 1970.
+    /// What to say where a role of the root's repository has expired at this time, in seconds since 1970, so that keys may
+    /// have been changed or withdrawn since.
     pub fn staleness(&self, now: i64) -> Option<String> {
-        let past = self.expires.map(|expires| now.saturating_sub(expires)).filter(|past| *past > 0)?;
-        let name = &self.name;
-        Some(format!("the trusted root {} is {} days past its expiry", Shown(name), past / 86_400))
+        let expired = self.expires.filter(|expires| *expires < now)?;
+        let days = self.as_of.map(|as_of| now.saturating_sub(as_of).max(0) / 86_400);
+        let age = match days {
+            Some(1) => "1 day old".to_owned(),
+            Some(days) => format!("{days} days old"),
+            None => "of unknown age".to_owned(),
+        };
+        let from = match self.source {
+            RootSource::Given => "that was given",
+            RootSource::Cache => "in the cache",
+            RootSource::Embedded => "of this build",
+        };
+        let at =
+            jiff::Timestamp::from_second(expired).map_or_else(|_| expired.to_string(), |at| at.to_string());
+        let name = Shown(&self.name);
+        Some(format!("the trusted root {from} ({name}) is {age}; its repository's word expired at {at}"))
     }
 }
 
@@ -502,5 +516,24 @@ mod tests {
     fn a_new_report_verifies_nothing() {
         let report = Report::new("m", None, Mode::Warn);
         assert!(!report.is_verified() && !report.admitted && report.exit_code() == 3);
+    }
+
+    #[test]
+    fn a_root_whose_repository_has_expired_says_how_old_it_is() {
+        let mut origin = RootOrigin {
+            source: RootSource::Cache,
+            name: "staging".to_owned(),
+            as_of: Some(1_800_000_000),
+            expires: Some(1_800_000_000 + 7 * 86_400),
+        };
+        assert_eq!(origin.staleness(1_800_000_000 + 7 * 86_400), None);
+        assert_eq!(
+            origin.staleness(1_800_000_000 + 10 * 86_400).unwrap(),
+            "the trusted root in the cache (staging) is 10 days old; its repository's word expired at \
+             2027-01-22T08:00:00Z"
+        );
+        origin.expires = None;
+        assert_eq!(origin.staleness(i64::MAX), None);
+        assert_eq!(RootOrigin::given("x").staleness(i64::MAX), None);
     }
 }

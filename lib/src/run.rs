@@ -256,6 +256,12 @@ impl Run {
         }
     }
 
+    /// How much of the time allowed is left; none where there is no deadline.
+    #[cfg(feature = "sigstore-tuf")]
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// The time now, by the run's clock.
     pub fn now(&self) -> SystemTime {
         self.clock.now()

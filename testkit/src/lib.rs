@@ -11,6 +11,7 @@
 //! | [`http`] | as much HTTP as these need |
 //! | [`keeper`] | servers that never outlive whoever started them |
 //! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
+//! | [`tuf`] | a real TUF repository and a server for it that can misbehave |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
 //! | [`digest`] | the SHA-256 of a file |
@@ -32,6 +33,7 @@ pub mod pki;
 pub mod run;
 pub mod sigstore;
 pub mod skip;
+pub mod tuf;
 
 pub use dirs::{target_dir, temporary, workspace};
 pub use run::{Ended, capture, capture_within};

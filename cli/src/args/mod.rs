@@ -10,12 +10,14 @@ mod method;
 mod model;
 mod sign;
 mod sigstore;
+mod trust;
 mod values;
 mod verify;
 
 pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
 pub(crate) use sign::{SignArgs, SignConfig, Signing};
+pub(crate) use trust::{TrustCommand, TrustCommandArgs};
 pub(crate) use values::default_signature;
 pub(crate) use verify::{Demands, Roots, Trust, VerifyArgs, VerifyConfig};
 
@@ -136,6 +138,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Make a key pair: NAME.key (readable by its owner only) and NAME.pub
     Keygen(KeygenArgs),
+    /// Show, refresh or import the trusted root that Sigstore signatures are verified with
+    Trust(TrustCommandArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell

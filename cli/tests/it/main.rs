@@ -11,4 +11,5 @@ mod json;
 mod keys;
 mod output;
 mod peer_lines;
+mod trust;
 mod world;

@@ -17,4 +17,6 @@ mod peers;
 mod roundtrip;
 mod source_contract;
 mod tamper;
+#[cfg(feature = "sigstore-tuf")]
+mod trust;
 mod vectors;

@@ -23,7 +23,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 ";
 
 /// Runs a test of this binary where a socket means death; nothing where that cannot be had.
-fn without_sockets(test: &str) -> Option<Ended> {
+pub(crate) fn without_sockets(test: &str) -> Option<Ended> {
     let lacking = if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         "the number of the call is not known for this processor"
     } else if !has_program("python3") {
