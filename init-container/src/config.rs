@@ -8,10 +8,14 @@ use std::{
 
 use jiff::SignedDuration;
 use weightseal::{
-    Accept, CertificateVerifier, Code, Error, Kernel, Mode, Policy, ReadMode, Run, Shown, limits, read_key,
+    Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, ReadMode, Run, Shown,
+    SigstoreVerifier, limits, read_key,
 };
 
-use crate::settings::{Given, Refused, bad, look_for};
+use crate::{
+    settings::{Given, Refused, bad, look_for},
+    sigstore::Sigstore,
+};
 
 /// How long a check may take unless told.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -74,6 +78,7 @@ pub(crate) struct Config {
     keys: Pem,
     certificates: Pem,
     identity: Option<String>,
+    sigstore: Sigstore,
 }
 
 /// Where PEM comes from.
@@ -135,6 +140,7 @@ impl Config {
             keys: Pem::given(&given, "public-key")?,
             certificates: Pem::given(&given, "certificate-chain")?,
             identity: given.text("certificate-identity")?,
+            sigstore: Sigstore::given(&given)?,
             models,
         };
         config.check_trust(&given)?;
@@ -142,12 +148,12 @@ impl Config {
     }
 
     fn check_trust(&self, given: &Given) -> Result<(), Error> {
-        if self.keys.is_none() && self.certificates.is_none() {
+        if self.keys.is_none() && self.certificates.is_none() && self.sigstore.identity.is_none() {
             return Err(Error::new(
                 Code::TrustMissing,
                 "nothing was given that a signature could be trusted by",
             )
-            .with_help("give --public-key or --certificate-chain, or their variables"));
+            .with_help("give --public-key, --certificate-chain or --identity, or their variables"));
         }
         match given.by("certificate-identity") {
             Some(by) if self.certificates.is_none() => Err(Error::new(
@@ -162,11 +168,16 @@ impl Config {
     /// The policy with all that is trusted, which may have to be read from files.
     ///
     /// # Errors
-    /// `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`.
-    pub(crate) fn policy(&self) -> Result<Policy, Error> {
+    /// `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`; those of a trusted root.
+    pub(crate) fn policy(&self, run: &Run) -> Result<Policy, Error> {
         let mut policy = self.policy.clone();
+        let root = self.sigstore.root(run)?;
         for (from, text) in self.keys.read()? {
-            policy = policy.accept(Accept::key(&text).map_err(|error| within(&from, &error))?);
+            let mut verifier = KeyVerifier::from_pem(&text).map_err(|error| within(&from, &error))?;
+            if let Some(root) = &root {
+                verifier = verifier.trusted_root(root.clone());
+            }
+            policy = policy.accept(Accept::verifier(verifier));
         }
         let certificates = self.certificates.read()?;
         if !certificates.is_empty() {
@@ -181,7 +192,13 @@ impl Config {
             if let Some(identity) = &self.identity {
                 verifier = verifier.identity(identity);
             }
+            if let Some(root) = &root {
+                verifier = verifier.trusted_root(root.clone());
+            }
             policy = policy.accept(Accept::verifier(verifier));
+        }
+        if let (Some(identity), Some(root)) = (&self.sigstore.identity, root) {
+            policy = policy.accept(Accept::verifier(SigstoreVerifier::new(root, identity.clone())));
         }
         Ok(policy)
     }

@@ -38,6 +38,7 @@ mod config;
 mod log;
 mod outcome;
 mod settings;
+mod sigstore;
 
 use config::{Config, Termination, shown};
 use log::{Progress, say};
@@ -194,7 +195,7 @@ fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<P
     let started = Instant::now();
     let events: Arc<dyn weightseal::Events> = Arc::<Progress>::clone(progress);
     let run = config.run().cancel(cancel.clone()).events(events);
-    let policy = config.policy();
+    let policy = config.policy(&run);
     for path in &config.models {
         let what = "a file that was truncated while it was mapped ended the check";
         let so_far = lock(reports).clone();

@@ -74,6 +74,44 @@ const SETTINGS: &[Setting] = &[
         "Demand that the signing certificate is this one's: an alternative name or the subject, whole",
     ),
     setting(
+        "identity",
+        Takes::One,
+        "IDENTITY",
+        "Accept Sigstore signatures of this identity: the whole mail address, or the whole URI of the workflow",
+    ),
+    setting(
+        "identity-regexp",
+        Takes::One,
+        "REGEXP",
+        "Accept those of whatever identity this regular expression matches as a whole",
+    ),
+    setting("identity-provider", Takes::One, "URL", "Demand that this provider vouches for the identity"),
+    setting(
+        "identity-provider-regexp",
+        Takes::One,
+        "REGEXP",
+        "Demand a provider that this regular expression matches as a whole",
+    ),
+    setting(
+        "claim",
+        Takes::Lines,
+        "NAME=VALUE",
+        "Demand that the certificate says this of the build, for example source-repository-ref=refs/heads/main",
+    ),
+    setting(
+        "trusted-root",
+        Takes::One,
+        "FILE",
+        "Verify logs and timestamps with this trusted_root.json [default: the cache, or else the built-in one]",
+    ),
+    setting("use-staging", Takes::Switch, "", "Verify with the trusted root of Sigstore's staging instance"),
+    setting(
+        "trust-cache",
+        Takes::One,
+        "DIR",
+        "Where weightseal trust refresh or import has put trusted roots; nothing is ever fetched here",
+    ),
+    setting(
         "expect-digest",
         Takes::Lines,
         "DIGEST",
@@ -194,7 +232,7 @@ impl Setting {
 fn command() -> Command {
     Command::new("weightseal-init")
         .about("Checks models before a pod starts, and ends with 0 only if every one of them passes.")
-        .override_usage("weightseal-init --model PATH (--public-key FILE | --certificate-chain FILE) [OPTIONS]")
+        .override_usage("weightseal-init --model PATH (--public-key FILE | --certificate-chain FILE | --identity ID --identity-provider URL) [OPTIONS]")
         .after_help(
             "Each option can be given as the variable in brackets instead; the flag wins. Lists hold one value a line, lists of\n\
              key and certificate files have colons between. WEIGHTSEAL_PUBLIC_KEY_PEM and WEIGHTSEAL_CERTIFICATE_CHAIN_PEM hold\n\

@@ -131,6 +131,8 @@ fn the_line_is_ascii_and_bounded() {
         signing_method: None,
         identity: Some(identity),
         time: None,
+        logged: Vec::new(),
+        trusted_root: None,
         root_digest: None,
         serialization: None,
         hash_algorithm: None,

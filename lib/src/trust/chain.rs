@@ -83,19 +83,16 @@ pub(super) struct Chain {
 
 /// When a chain has to be valid.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum When {
-    /// At this time, in seconds since 1970: an expired role is an error, for it may be an old one held back.
-    At(i64),
-    /// At some time; how old it is has to be told otherwise.
-    Ever,
-}
+pub(super) struct When(Timestamp);
 
 impl When {
-    fn time(self) -> Timestamp {
-        match self {
-            When::At(unix) => Timestamp::from_second(unix).unwrap_or(Timestamp::MAX),
-            When::Ever => Timestamp::MIN,
-        }
+    /// At some time; how old it is has to be told otherwise.
+    pub(super) const EVER: When = When(Timestamp::MIN);
+
+    /// At this time, in seconds since 1970: an expired role is an error, for it may be an old one held back.
+    #[cfg(feature = "sigstore-tuf")]
+    pub(super) fn at(unix: i64) -> Self {
+        When(Timestamp::from_second(unix).unwrap_or(Timestamp::MAX))
     }
 }
 
@@ -140,7 +137,7 @@ pub(super) fn again(tuf_root: &[u8], files: Files) -> Result<(Chain, Files), Err
     let files = Arc::new(files);
     let kept = Kept { files: Arc::clone(&files), used: Arc::clone(&used) };
     let source = Source { from: kept, trouble: Trouble::default() };
-    let chain = walk(tuf_root, source, None, When::Ever).map_err(|error| told(&error))?;
+    let chain = walk(tuf_root, source, None, When::EVER).map_err(|error| told(&error))?;
     let used = used.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = files.iter().filter(|(name, _)| used.contains(*name));
     Ok((chain, kept.map(|(name, bytes)| (name.clone(), bytes.clone())).collect()))
@@ -159,7 +156,7 @@ fn walk(
     if let Some(shelf) = shelf {
         updater = updater.with_store(shelf);
     }
-    let time = when.time();
+    let time = when.0;
     ready(updater.refresh(time))?;
     let trusted_root = ready(updater.get_target(TRUSTED_ROOT, time))?;
     let signing_config = match ready(updater.get_target(SIGNING_CONFIG, time)) {

@@ -20,7 +20,7 @@ impl TrustStore {
     /// `trust-root-absent` when there is no such folder; `trust-metadata-rollback`, `-signature`, `-mismatch`, `-invalid`;
     /// `trust-cache-unsafe`, `trust-cache-invalid`, `clock-wrong`, `permission-denied`, `disk-full`, `io-failed`.
     pub fn import(&self, from: impl AsRef<Path>, run: &Run) -> Result<TrustState, Error> {
-        self.take(Folder::open(from.as_ref())?, |_| When::Ever, run)
+        self.take(Folder::open(from.as_ref())?, |_| When::EVER, run)
     }
 }
 

@@ -57,7 +57,7 @@ impl TrustStore {
             None => Http::new()?,
         };
         let web = Web { http, base: self.instance.url().to_owned(), run: run.clone() };
-        self.take(web, When::At, run)
+        self.take(web, When::at, run)
     }
 
     /// The trusted root, fetched anew where that is asked for: see [`load`](TrustStore::load).
