@@ -38,6 +38,9 @@ use crate::{
 use family::Signed;
 use times::Times;
 
+/// What the library cannot verify, of all that model signatures use.
+const P521: &str = "ECDSA P-521";
+
 /// Verifies bundles whose certificate a Sigstore authority issued to one identity, as its logs and timestamps prove.
 #[derive(Clone, Debug)]
 pub struct SigstoreVerifier {
@@ -104,8 +107,8 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     let stated = x509::stated(leaf).map_err(malformed)?;
     others.iter().try_for_each(|der| x509::must_be_authority(der)).map_err(malformed)?;
     valid_at(&stated, &times)?;
-    if !stated.code_signing {
-        let what = "the certificate does not have the extended key usage codeSigning";
+    if !stated.signs_code {
+        let what = "the certificate is not for signing code: key usage digitalSignature and extended usage codeSigning";
         return Err(Finding::new(Code::CertificateUsage, what));
     }
     if !stated.scts {
@@ -118,6 +121,10 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     }
     let key = PublicKey::from_der(&stated.spki_der)
         .map_err(|error| Finding::new(Code::CertificateAlgorithm, error.to_string()))?;
+    if key.algorithm() == P521 {
+        let what = format!("the certificate is for {P521}, which cannot be verified with Sigstore");
+        return Err(Finding::new(Code::CertificateAlgorithm, what));
+    }
     // 5. The logs' keys: asked before the library, which calls such a log's promise and checkpoint wrong.
     trusted_at(&logs, &times)?;
     // 3 and 4. Chain, SCT, inclusion, promise, signature, and that the entry is about it.
@@ -175,6 +182,10 @@ pub(super) fn evidence(
     let logs = logs(bundle, root)?;
     let times = Times::of(bundle, root, run)?;
     if !logs.is_empty() {
+        if key.algorithm() == P521 {
+            let what = format!("log entries about signatures with {P521} cannot be verified");
+            return Err(Finding::new(Code::LogEntryUnsupported, what));
+        }
         trusted_at(&logs, &times)?;
         let policy = PublicKeyVerificationPolicy::new(family::key(key.spki_der()));
         ask(bundle, &Signed::Key, root, &policy)?;

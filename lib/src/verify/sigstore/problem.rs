@@ -30,6 +30,9 @@ pub(super) fn finding(error: &Error) -> Finding {
 
 fn certificate(error: &CertificateError) -> Code {
     match error {
+        CertificateError::Malformed(why) if why.contains("UnsupportedCriticalExtension") => {
+            Code::CertificateCriticalExtension
+        }
         CertificateError::Malformed(_) => Code::CertificateMalformed,
         CertificateError::NoValidAuthority { .. } => Code::CertificateAnchorUnknown,
         CertificateError::NotYetValid { .. } => Code::CertificateNotYetValid,

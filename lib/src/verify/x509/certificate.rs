@@ -171,12 +171,16 @@ impl Certificate {
 
     /// OMS: the leaf has key usage digitalSignature or extended key usage codeSigning; either suffices.
     pub(super) fn may_sign(&self) -> Result<bool, Problem> {
-        let usage = self.extension::<KeyUsage>()?.is_some_and(|usage| usage.digital_signature());
-        Ok(usage || self.is_for_code_signing()?)
+        Ok(self.has_digital_signature()? || self.has_code_signing()?)
+    }
+
+    /// Whether it has the key usage digitalSignature.
+    pub(super) fn has_digital_signature(&self) -> Result<bool, Problem> {
+        Ok(self.extension::<KeyUsage>()?.is_some_and(|usage| usage.digital_signature()))
     }
 
     /// Whether it has the extended key usage codeSigning.
-    pub(super) fn is_for_code_signing(&self) -> Result<bool, Problem> {
+    pub(super) fn has_code_signing(&self) -> Result<bool, Problem> {
         Ok(self.extension::<ExtendedKeyUsage>()?.is_some_and(|usages| usages.0.contains(&CODE_SIGNING)))
     }
 

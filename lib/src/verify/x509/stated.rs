@@ -31,8 +31,8 @@ pub(crate) struct Stated {
     pub(crate) issuer: Option<String>,
     /// The extensions under Fulcio's arc that hold texts, by the last arc.
     pub(crate) claims: Vec<(u32, String)>,
-    /// Whether it is for signing code.
-    pub(crate) code_signing: bool,
+    /// Whether it is for signing code: key usage digitalSignature and extended usage codeSigning, both.
+    pub(crate) signs_code: bool,
     /// Whether it carries signed certificate timestamps.
     pub(crate) scts: bool,
     pub(crate) not_before: i64,
@@ -58,7 +58,7 @@ pub(crate) fn stated(der: &[u8]) -> Result<Stated, Problem> {
     Ok(Stated {
         identity: identity(&certificate)?,
         issuer: new.or(old),
-        code_signing: certificate.is_for_code_signing()?,
+        signs_code: certificate.has_digital_signature()? && certificate.has_code_signing()?,
         scts: certificate.extensions().iter().any(|extension| extension.extn_id == SCTS),
         claims: texts,
         not_before,
