@@ -5,9 +5,11 @@ use x509_cert_02::{
     der::{
         Any, Encode, Tag,
         asn1::{ObjectIdentifier, OctetString, Utf8StringRef},
+        flagset::FlagSet,
+        oid::AssociatedOid,
     },
     ext::pkix::{
-        SubjectAltName,
+        KeyUsage, SubjectAltName,
         name::{GeneralName, OtherName},
     },
 };
@@ -69,12 +71,16 @@ pub struct Leaf {
     pub from: i64,
     /// Until when.
     pub to: i64,
+    /// The key usages; no extension where there are none.
+    pub usages: Vec<KeyUsages>,
     /// The extended key usages; no extension where there are none.
     pub extended: Vec<ObjectIdentifier>,
     /// Whether it is an authority's.
     pub ca: bool,
     /// What logs say of it; no extension where there are none.
     pub scts: Vec<Sct>,
+    /// Whether it has a critical extension that nobody knows.
+    pub strange: bool,
 }
 
 impl Authority {
@@ -154,9 +160,11 @@ impl Leaf {
             claims: Vec::new(),
             from: TIME - 300,
             to: TIME + 300,
+            usages: vec![KeyUsages::DigitalSignature],
             extended: vec![CODE_SIGNING],
             ca: false,
             scts: vec![Sct { log: ct.clone(), time: TIME - 300, broken: false }],
+            strange: false,
         }
     }
 
@@ -164,7 +172,13 @@ impl Leaf {
         let arc = |arc: u32| ObjectIdentifier::new(&format!("{FULCIO}.{arc}")).unwrap();
         let text = |text: &str| Utf8StringRef::new(text).unwrap().to_der().unwrap();
         let mut draft = Pki::leaf(self.key.kind()).key(&self.key).subject("").valid(self.from, self.to);
-        draft = draft.usages(KeyUsages::DigitalSignature);
+        draft = draft.without(KeyUsage::OID);
+        if let Some(first) = self.usages.first() {
+            draft = draft.usages(self.usages.iter().fold(FlagSet::from(*first), |all, one| all | *one));
+        }
+        if self.strange {
+            draft = draft.raw_extension(arc(99), true, b"\x05\x00");
+        }
         if self.ca {
             draft = draft.ca(None);
         }

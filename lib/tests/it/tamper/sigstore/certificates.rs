@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{
     forge::{Authority, CtLog, EMAIL, Forge, ISSUER, Leaf, Sct, Signing, TIME, encode, log_json, window},
-    pki::{CODE_SIGNING, KeyKind, Pki, SERVER_AUTH, dns, email, uri},
+    pki::{CODE_SIGNING, Key, KeyKind, KeyUsages, Pki, SERVER_AUTH, dns, email, uri},
 };
 use weightseal::Code;
 
@@ -81,6 +81,24 @@ fn a_certificate_that_is_not_meant_for_signing_code_is_refused() {
     refuses(Code::CertificateUsage, |leaf| Leaf { extended: Vec::new(), ..leaf });
     refuses(Code::CertificateUsage, |leaf| Leaf { extended: vec![SERVER_AUTH], ..leaf });
     refuses(Code::CertificateUsage, |leaf| Leaf { ca: true, ..leaf });
+    refuses(Code::CertificateUsage, |leaf| Leaf { usages: Vec::new(), ..leaf });
+    refuses(Code::CertificateUsage, |leaf| Leaf { usages: vec![KeyUsages::KeyEncipherment], ..leaf });
+    let forge = Forge::new();
+    let usages = vec![KeyUsages::DigitalSignature, KeyUsages::NonRepudiation];
+    let leaf = forge.issue(&Leaf { usages, extended: vec![SERVER_AUTH, CODE_SIGNING], ..forge.leaf() });
+    proves(&forge.root(), &forge.v2().by(&leaf).bundle(&payload()));
+}
+
+#[test]
+fn a_certificate_with_a_critical_extension_that_nobody_knows_is_refused() {
+    refuses(Code::CertificateCriticalExtension, |leaf| Leaf { strange: true, ..leaf });
+}
+
+#[test]
+fn a_certificate_for_a_key_of_another_kind_is_refused() {
+    for kind in [KeyKind::P521, KeyKind::Rsa2048] {
+        refuses(Code::CertificateAlgorithm, |leaf| Leaf { key: Key::new(kind, 1), ..leaf });
+    }
 }
 
 #[test]

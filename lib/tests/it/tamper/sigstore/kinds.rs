@@ -1,12 +1,12 @@
 //! What verifies: every kind of entry, key, identity and format.
 
 use testkit::{
-    forge::{EMAIL, Forge, ISSUER, Kind, Leaf, Logged, Signing, TIME, user_name},
-    pki::{Key, KeyKind, email, uri},
+    forge::{EMAIL, Forge, ISSUER, Kind, Leaf, Log, Logged, Signing, TIME, log_json, user_name},
+    pki::{Digest, Key, KeyKind, email, uri},
 };
-use weightseal::SigstoreIdentity;
+use weightseal::{Code, SigstoreIdentity};
 
-use super::{payload, proves, proves_of};
+use super::{payload, proves, proves_of, refused};
 
 #[test]
 fn entries_of_both_rekors_verify_with_and_without_timestamps() {
@@ -124,5 +124,28 @@ fn a_checkpoint_may_say_more_and_may_be_signed_by_witnesses() {
         let theirs = witness.note(&text);
         *note = format!("{text}\n{}{}", &theirs[text.len() + 1..], &own[text.len() + 1..]).into();
         proves(&forge.root(), &wire);
+    }
+}
+
+#[test]
+fn a_log_of_rekor_v2_may_have_another_kind_of_key_if_its_origin_is_its_host() {
+    let forge = Forge::new();
+    let key = Key::new(KeyKind::P256, 77);
+    let log = Log {
+        url: "https://log3.forge.example/".to_owned(),
+        origin: "log3.forge.example".to_owned(),
+        id: Digest::Sha256.of(&key.spki_der()),
+        key,
+        earlier: 0,
+    };
+    let root = forge.root_with(|root| {
+        root["tlogs"].as_array_mut().unwrap().push(log_json(&log.url, &log.key, &log.id));
+    });
+    let bundle = |log: &Log| Signing { logged: vec![Logged::v2(log)], ..forge.v2() }.bundle(&payload());
+    proves(&root, &bundle(&log));
+    for origin in ["log4.forge.example", "log3.forge.example/x", "forge.example", ""] {
+        let renamed = Log { origin: origin.to_owned(), ..log.clone() };
+        let code = if origin.is_empty() { Code::CheckpointInvalid } else { Code::CheckpointForeign };
+        refused(&root, &bundle(&renamed), code);
     }
 }

@@ -77,6 +77,19 @@ fn key_bundles_of_every_curve_may_be_logged() {
 }
 
 #[test]
+fn log_entries_of_the_largest_curve_are_refused_as_unsupported_and_its_timestamps_count() {
+    let forge = Forge::new();
+    let key = Key::new(KeyKind::P521, 1);
+    let with = verifiers(&forge, &key).0;
+    let logged = Signing { logged: vec![Logged::v1(&forge.v1)], ..keyed(&forge, &key) };
+    let logged = parse(&logged.bundle(&payload()));
+    assert_eq!(code(with.verify(&logged, &Run::new())), Code::LogEntryUnsupported);
+    let stamped = Signing { logged: Vec::new(), ..keyed(&forge, &key) };
+    let proof = with.verify(&parse(&stamped.bundle(&payload())), &Run::new()).unwrap();
+    assert!(format!("{proof:?}").contains("2025-06-15T15:06:45Z"), "{proof:?}");
+}
+
+#[test]
 fn a_key_may_be_named_as_the_tools_of_sigstore_name_it() {
     let forge = Forge::new();
     let key = Key::new(KeyKind::P256, 1);
