@@ -29,6 +29,10 @@ const FILE: &str = "trust-cache";
 /// between them leaves it behind and never ahead.
 const HIGHEST: &str = "trust-versions";
 
+/// The name of the file with the time at which a refresh by itself failed, in seconds since 1970.
+#[cfg(feature = "sigstore-tuf")]
+const FAILED: &str = "failed";
+
 /// What its first line begins with; the digest of all other lines follows.
 const HEADER: &str = "weightseal-trust-cache 1 sha256:";
 
@@ -126,6 +130,20 @@ impl Cache {
         put(FILE, &render(record))?;
         // Numbers alone: it cannot fail.
         put(HIGHEST, serde_json::to_string(&record.versions).unwrap_or_default().as_bytes())
+    }
+
+    /// When a refresh that nobody had asked for failed last; none where that is not known.
+    #[cfg(feature = "sigstore-tuf")]
+    pub(super) fn failed_at(&self) -> Option<i64> {
+        let bytes = self.file(FAILED).ok()??;
+        std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers that it failed now. Where that cannot be written it is tried again the sooner, and no more is lost.
+    #[cfg(feature = "sigstore-tuf")]
+    pub(super) fn failed_now(&self, now: i64) {
+        let path = self.folder.join(FAILED);
+        let _ = fs::write_whole(&path, format!("{now}\n").as_bytes(), Replace::Anything, fs::PUBLIC);
     }
 
     /// Makes the folder where it is missing, and keeps other refreshes out of it for as long as the value lives.

@@ -10,6 +10,7 @@ use crate::{
 };
 
 use super::{
+    cache::Cache,
     chain::{Fetch, When},
     root::TrustedRoot,
     store::{TrustState, TrustStore},
@@ -20,6 +21,10 @@ const DAY: i64 = 86_400;
 
 /// How long `auto` may take: whoever verifies did not ask for the network, and a firewall that is silent takes all it gets.
 const AUTO: Duration = Duration::from_secs(20);
+
+/// How long `auto` does with what is there after it failed, in seconds: a machine without network is not to wait for one
+/// with every model.
+const PAUSE: i64 = 600;
 
 /// When the trusted root is fetched anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,11 +95,19 @@ impl TrustStore {
             Err(error) if error.code() == Code::TrustRootAbsent => Err(error),
             Err(error) => return Err(error),
         };
+        let cache = self.cache();
+        let failed = cache.as_ref().and_then(Cache::failed_at).map(|failed| now.saturating_sub(failed));
+        if there.is_ok() && failed.is_some_and(|ago| (0..PAUSE).contains(&ago)) {
+            return there;
+        }
         let time = run.time_left().map_or(AUTO, |left| left.min(AUTO));
         match self.refresh(&run.clone().deadline(time)) {
             Ok(_) => self.load(run),
             Err(error) => {
                 run.check()?;
+                if let Some(cache) = cache {
+                    cache.failed_now(now);
+                }
                 run.told()
                     .note(&format!("the trusted root could not be refreshed: {error} ({})", error.code()));
                 there

@@ -252,7 +252,7 @@ impl TrustStore {
         }
     }
 
-    fn cache(&self) -> Option<Cache> {
+    pub(super) fn cache(&self) -> Option<Cache> {
         self.folder().map(Cache::new)
     }
 

@@ -70,7 +70,11 @@ fn auto_asks_when_a_day_has_passed_and_does_without_an_answer() {
     let error = case.store().resolve(Refresh::Require, &in_days(2)).unwrap_err();
     assert_eq!(error.code(), Code::TrustRefreshFailed);
     case.server.behave();
-    assert_eq!(named(&case.store().resolve(Refresh::Auto, &in_days(2)).unwrap()), "two");
+    case.server.asked();
+    // It has just failed: not at once again.
+    assert_eq!(named(&case.store().resolve(Refresh::Auto, &in_days(2)).unwrap()), "one");
+    assert!(case.server.asked().is_empty());
+    assert_eq!(named(&case.store().resolve(Refresh::Auto, &in_days(3)).unwrap()), "two");
 }
 
 #[test]
