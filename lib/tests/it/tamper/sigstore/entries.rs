@@ -262,6 +262,24 @@ fn a_changed_payload_or_signature_is_refused() {
 }
 
 #[test]
+fn another_envelope_of_the_same_signer_with_its_own_timestamp_is_not_what_was_logged() {
+    let forge = Forge::new();
+    for kind in [Kind::Dsse, Kind::Intoto, Kind::HashedrekordV1, Kind::Hashedrekord] {
+        let logged = match kind {
+            Kind::Hashedrekord => Logged::v2(&forge.v2),
+            kind => Logged { kind, promise: false, ..Logged::v1(&forge.v1) },
+        };
+        let signing = Signing { logged: vec![logged], ..forge.v2() };
+        let other = signing.bundle(&statement("other"));
+        Case::new(&forge, &signing).refuses(Code::LogEntryMismatch, |wire| {
+            wire["dsseEnvelope"] = other["dsseEnvelope"].clone();
+            let stamps = "timestampVerificationData";
+            wire["verificationMaterial"][stamps] = other["verificationMaterial"][stamps].clone();
+        });
+    }
+}
+
+#[test]
 fn an_entry_of_another_instance_is_refused() {
     let forge = Forge::new();
     let elsewhere =

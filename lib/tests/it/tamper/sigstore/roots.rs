@@ -1,7 +1,7 @@
 //! Trusted roots: what is none, and what one cannot be verified with.
 
 use serde_json::{Value, json};
-use testkit::forge::{CtLog, Forge, Log, log_json};
+use testkit::forge::{Authority, CtLog, Forge, Log, authority_json, log_json};
 use weightseal::{Class, Code, RootOrigin, TrustedRoot};
 
 use super::{Case, proves};
@@ -136,6 +136,10 @@ fn a_root_may_have_more_than_is_needed_and_may_come_in_a_trust_configuration() {
         .unwrap()
         .insert(0, log_json("https://ct2.example", &other.key, &other.id()));
     root["tlogs"].as_array_mut().unwrap().reverse();
+    // Another authority under the very names of the right one.
+    let namesake = Authority::new("Forge", 1);
+    let namesake = authority_json("https://ca.forge.example", &[&namesake.intermediate, &namesake.root]);
+    root["certificateAuthorities"].as_array_mut().unwrap().insert(0, namesake);
     proves(&root, &case.wire);
     for media_type in [
         "application/vnd.dev.sigstore.trustedroot.v0.1+json",
