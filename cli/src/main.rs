@@ -22,6 +22,7 @@ mod bar;
 mod digest;
 mod files;
 mod guard;
+mod identity;
 mod inspect;
 mod keygen;
 mod log;

@@ -6,13 +6,14 @@ use serde::Serialize;
 use tracing::info;
 use weightseal::{
     Algorithm, Bundle, Bytes, Cancel, CertificateSigner, Code, Error, Identity, KeySigner, Manifest, Method,
-    Model, PublicKey, Replace, Shown, Signer, check_writable, read_key, unverified_identities,
+    Model, PrivateKey, PublicKey, Replace, Run, Shown, Signer, check_writable, read_key,
+    unverified_identities,
 };
 
 use crate::{
-    args::{Format, SignArgs, SignConfig, Signing},
+    args::{Format, KeyFile, SignArgs, SignConfig, Signing},
     bar::Progress,
-    files,
+    files, identity,
     render::{
         Console,
         github::Cell,
@@ -30,6 +31,9 @@ struct Signed {
     signature: String,
     signing_method: &'static str,
     identity: Identity,
+    /// Positions in transparency logs, of Sigstore's signatures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    log_indexes: Vec<u64>,
     release: Named,
     #[serde(flatten)]
     hashed: Hashed,
@@ -53,32 +57,37 @@ pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<
     let replace = if config.force { Replace::Anything } else { Replace::Signature };
     refuse_to_replace_the_model(&config)?;
     check_writable(&config.signature, replace)?;
-    let (signer, public) = signer(&config)?;
+    let key = key(&config.signing)?;
     expect_sigbus(console)?;
 
     let progress = Arc::new(Progress::new(console.quiet));
     let run = config.run.start(cancel, progress.clone());
+    let (signer, public) = signer(&config.signing, key, &run)?;
     let bundle = model.sign(&config.hashing, &*signer, &run)?;
+    let statement = bundle.unverified_statement()?;
+    tell_what_the_reference_cannot(statement.manifest(), public.as_ref());
+    let identity = match (unverified_identities(&bundle)?.into_iter().next(), &public) {
+        (Some(leaf), _) => leaf,
+        (None, Some(public)) => {
+            Identity::Key { algorithm: public.algorithm().to_owned(), fingerprint: public.fingerprint() }
+        }
+        (None, None) => return Err(Error::new(Code::BundleUnverifiable, "the signature names nobody")),
+    };
     bundle.write(&config.signature, replace)?;
 
-    let statement = bundle.unverified_statement()?;
-    tell_what_the_reference_cannot(statement.manifest(), &public);
-    let identity = match unverified_identities(&bundle)?.into_iter().next() {
-        Some(leaf) => leaf,
-        None => Identity::Key { algorithm: public.algorithm().to_owned(), fingerprint: public.fingerprint() },
-    };
     let signed = Signed {
         version: VERSION,
         model: path(&config.model.path),
         signature: path(&config.signature),
         signing_method: bundle.signing_method(),
+        log_indexes: bundle.unverified_log_indexes(),
+        verify: verify_line(&config, public.as_ref(), &identity),
         identity,
         release: statement.release().into(),
         hashed: statement.manifest().into(),
         bytes: progress.bytes(),
         kernel: progress.kernel(),
         seconds: started.elapsed().as_secs_f64(),
-        verify: verify_line(&config, &public),
     };
     console.show(&signed, text)?;
     console.summarize(|| summary(&signed));
@@ -112,16 +121,32 @@ fn refuse_to_replace_the_model(config: &SignConfig) -> Result<(), Error> {
     if pem { refuse("a key or certificate") } else { Ok(()) }
 }
 
-fn signer(config: &SignConfig) -> Result<(Box<dyn Signer>, PublicKey), Error> {
-    let key = files::private_key(&config.private_key, &config.passphrase)?;
-    let public = key.public().clone();
-    let signer: Box<dyn Signer> = match &config.signing {
-        Signing::Key => Box::new(KeySigner::new(key)),
-        Signing::Certificate { certificate, chain } => {
+/// The private key, of methods that have one.
+fn key(signing: &Signing) -> Result<Option<PrivateKey>, Error> {
+    match signing {
+        Signing::Key(file) | Signing::Certificate { key: file, .. } => {
+            let KeyFile { path, passphrase } = file;
+            files::private_key(path, passphrase).map(Some)
+        }
+        Signing::Sigstore(_) => Ok(None),
+    }
+}
+
+fn signer(
+    signing: &Signing,
+    key: Option<PrivateKey>,
+    run: &Run,
+) -> Result<(Box<dyn Signer>, Option<PublicKey>), Error> {
+    let public = key.as_ref().map(|key| key.public().clone());
+    let signer: Box<dyn Signer> = match (signing, key) {
+        (Signing::Certificate { certificate, chain, .. }, Some(key)) => {
             let (leaf, chain) = (read_key(certificate)?, files::certificates(chain)?);
             let signer = CertificateSigner::new(key, &leaf, &chain);
             Box::new(signer.map_err(|error| files::in_file(certificate, error))?)
         }
+        (_, Some(key)) => Box::new(KeySigner::new(key)),
+        (Signing::Sigstore(config), None) => Box::new(identity::signer(config, run)?),
+        (_, None) => return Err(Error::new(Code::KeyAbsent, "there is no key to sign with")),
     };
     Ok((signer, public))
 }
@@ -135,10 +160,10 @@ pub(crate) fn expect_sigbus(console: &Console) -> Result<(), Error> {
 }
 
 /// Says it where a signature is one that the reference's command line cannot verify.
-fn tell_what_the_reference_cannot(manifest: &Manifest, public: &PublicKey) {
+fn tell_what_the_reference_cannot(manifest: &Manifest, public: Option<&PublicKey>) {
     let serialization = manifest.serialization();
     let mut unknown = Vec::new();
-    if public.algorithm() == "Ed25519" {
+    if public.is_some_and(|public| public.algorithm() == "Ed25519") {
         unknown.push("an Ed25519 key");
     }
     if matches!(serialization.method, Method::Shards { .. }) {
@@ -161,9 +186,13 @@ fn tell_what_the_reference_cannot(manifest: &Manifest, public: &PublicKey) {
 }
 
 /// The line to type to verify what was signed.
-fn verify_line(config: &SignConfig, public: &PublicKey) -> String {
+fn verify_line(config: &SignConfig, public: Option<&PublicKey>, identity: &Identity) -> String {
     let mut line = String::from("weightseal verify ");
+    if matches!(config.signing, Signing::Sigstore(_)) {
+        line.push_str("sigstore ");
+    }
     line.push_str(&shell_path(&config.model.path));
+    let mut bare = None;
     let mut add = |flag: &str, value: &str| {
         // A value that begins like a flag has to be joined to its own.
         let joint = if value.trim_start_matches('\'').starts_with('-') { '=' } else { ' ' };
@@ -173,8 +202,8 @@ fn verify_line(config: &SignConfig, public: &PublicKey) -> String {
         add("--signature", &shell_path(&config.signature));
     }
     match &config.signing {
-        Signing::Key => {
-            let file = files::public_key_beside(&config.private_key, public);
+        Signing::Key(key) => {
+            let file = public.and_then(|public| files::public_key_beside(&key.path, public));
             add("--public-key", &file.map_or_else(|| "PUBLIC_KEY".to_owned(), |file| shell_path(&file)));
         }
         Signing::Certificate { chain, .. } if chain.is_empty() => {
@@ -183,12 +212,26 @@ fn verify_line(config: &SignConfig, public: &PublicKey) -> String {
         Signing::Certificate { chain, .. } => {
             chain.iter().for_each(|file| add("--certificate-chain", &shell_path(file)));
         }
+        Signing::Sigstore(sigstore) => {
+            if let Identity::Sigstore { identity, issuer, .. } = identity {
+                add("--identity", &shell_word(identity));
+                add("--identity-provider", &shell_word(issuer));
+            }
+            match identity::verify_flag(&sigstore.instance) {
+                Some((flag, Some(file))) => add(flag, &shell_path(file)),
+                Some((flag, None)) => bare = Some(flag),
+                None => {}
+            }
+        }
     }
     if let Some(name) = &config.name {
         add("--name", &shell_word(name));
     }
     if let Some(version) = &config.release {
         add("--version", &shell_word(version));
+    }
+    if let Some(flag) = bare {
+        let _ = write!(line, " {flag}");
     }
     if config.model.symlinks {
         line.push_str(" --allow-symlinks");
@@ -202,6 +245,9 @@ fn text(signed: &Signed) -> String {
     let _ = writeln!(out, "  signature: {}", Shown(&signed.signature));
     let _ = writeln!(out, "  digest: {}", hashed.root_digest);
     let _ = writeln!(out, "  signed by: {}", signed.identity);
+    for index in &signed.log_indexes {
+        let _ = writeln!(out, "  log entry: {index}");
+    }
     for (what, value) in [("name", &signed.release.name), ("version", &signed.release.version)] {
         if let Some(value) = value {
             let _ = writeln!(out, "  {what}: {}", Shown(value));

@@ -80,6 +80,11 @@ pub use report::{
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};
+#[cfg(feature = "sigstore-sign")]
+pub use sign::{
+    Ambient, IdentityToken, Person, RekorVersion, SignIn, SigningConfig, SigstoreSigner, TokenFile,
+    TokenSource,
+};
 pub use sign::{CertificateSigner, KeySigner, Signer};
 pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
 pub use sys::{lanes::Kernel, sigbus};

@@ -16,15 +16,15 @@ mod verify;
 
 pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
-pub(crate) use sign::{SignArgs, SignConfig, Signing};
+pub(crate) use sign::{Instance, KeyFile, SignArgs, SignConfig, Signing, SigstoreConfig};
 pub(crate) use trust::{TrustCommand, TrustCommandArgs};
 pub(crate) use values::default_signature;
 pub(crate) use verify::{Demands, Roots, Trust, VerifyArgs, VerifyConfig};
 
 /// Signs machine-learning model weights, and verifies them before anything loads them.
 ///
-/// Signatures are those of OpenSSF Model Signing (OMS) 1.0; command lines of model_signing work unchanged for keys and
-/// certificates. Nothing is trusted but what is given, and no configuration file is ever searched for.
+/// Signatures are those of OpenSSF Model Signing (OMS) 1.0; command lines of model_signing work unchanged for keys,
+/// certificates and Sigstore identities. Nothing is trusted but what is given, and no configuration file is ever searched for.
 #[derive(Debug, Parser)]
 #[command(
     name = "weightseal",

@@ -4,24 +4,37 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use tracing::warn;
-use weightseal::{Code, Error, Hashing};
+use weightseal::{Code, Error, Hashing, RekorVersion, SignIn};
 
 use super::{
     HashArgs, Method, ModelArgs, ModelConfig, RunArgs, RunConfig, Words,
     method::{Given, feature_missing, infer},
     values::default_signature,
 };
-use crate::passphrase::PassphraseFrom;
+use crate::{
+    identity::{Secret, TokenFrom},
+    passphrase::PassphraseFrom,
+};
 
 pub(super) const EXAMPLES: &str = "Examples:\n  \
     weightseal sign models/llama --private-key release.key --name acme/llama-3 --version 1.2\n  \
     weightseal sign models/llama --private-key release.key --shard-size 64MiB --hash-algorithm blake3\n  \
     weightseal sign certificate model.gguf --private-key leaf.key --signing-certificate leaf.pem --certificate-chain \
-    ca.pem";
+    ca.pem\n  \
+    weightseal sign models/llama --identity-token-file /var/run/secrets/tokens/sigstore\n  \
+    weightseal sign sigstore models/llama --trusted-root trusted_root.json --signing-config signing_config.json\n\n\
+    Who signs with the method sigstore, the first that applies:\n  \
+    1. whom one of these flags names: --identity-token-file, --identity-token,\n     \
+       --use-ambient-credentials (the job of GitHub, GitLab, Buildkite or CircleCI),\n     \
+       or --oauth-force-oob and --client-id (you, after signing in)\n  \
+    2. the token in SIGSTORE_ID_TOKEN\n  \
+    3. the job, in one of these services\n  \
+    4. you, after signing in with a browser, where there is a terminal";
 
 const KEY: &str = "Signing method key";
 const CERTIFICATE: &str = "Signing method certificate (with --private-key)";
-const SIGSTORE: &str = "Signing methods sigstore and pkcs11 (not in this build)";
+const SIGSTORE: &str = "Signing method sigstore";
+const PKCS11: &str = "Signing methods pkcs11 (not in this build)";
 
 #[derive(Args, Debug)]
 pub(crate) struct SignArgs {
@@ -73,37 +86,64 @@ pub(crate) struct SignArgs {
     #[command(flatten)]
     run: RunArgs,
 
+    #[command(flatten)]
+    sigstore: SigstoreArgs,
+
     /// The URI of a key in a PKCS#11 device
-    #[arg(long, value_name = "URI", help_heading = SIGSTORE)]
+    #[arg(long, value_name = "URI", help_heading = PKCS11)]
     pkcs11_uri: Option<String>,
+}
 
-    /// Use Sigstore's staging instance
-    #[arg(long, overrides_with = "use_staging", help_heading = SIGSTORE)]
-    use_staging: bool,
-
-    /// Use the Sigstore instance that this file describes
+/// The flags of the method sigstore.
+#[derive(Args, Debug)]
+struct SigstoreArgs {
+    /// Read the OpenID Connect token from this file, such as Kubernetes projects into a pod
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
-    trust_config: Option<PathBuf>,
+    identity_token_file: Option<PathBuf>,
 
-    /// Use the identity that the environment (a CI job) has
+    /// The OpenID Connect token itself, which everybody on this machine can see while the command runs
+    #[arg(long, value_name = "TOKEN", help_heading = SIGSTORE)]
+    identity_token: Option<Secret>,
+
+    /// Sign as the continuous-integration job that this command runs in
     #[arg(long, overrides_with = "use_ambient_credentials", help_heading = SIGSTORE)]
     use_ambient_credentials: bool,
 
-    /// Use this OpenID Connect token
-    #[arg(long, value_name = "TOKEN", help_heading = SIGSTORE)]
-    identity_token: Option<String>,
-
-    /// Do not start a browser
+    /// Sign in by a code that is typed, and start no browser
     #[arg(long, overrides_with = "oauth_force_oob", help_heading = SIGSTORE)]
     oauth_force_oob: bool,
 
-    /// The OAuth client's id
+    /// The OAuth client's id [default: sigstore]
     #[arg(long, value_name = "ID", help_heading = SIGSTORE)]
     client_id: Option<String>,
 
     /// The OAuth client's secret
     #[arg(long, value_name = "SECRET", help_heading = SIGSTORE)]
-    client_secret: Option<String>,
+    client_secret: Option<Secret>,
+
+    /// Use Sigstore's staging instance instead of its public one
+    #[arg(long, overrides_with = "use_staging", help_heading = SIGSTORE)]
+    use_staging: bool,
+
+    /// Use the Sigstore instance that this file describes (ClientTrustConfig, as model_signing takes it)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    trust_config: Option<PathBuf>,
+
+    /// What to verify the new signature with, before it is written (trusted_root.json); with --signing-config
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    trusted_root: Option<PathBuf>,
+
+    /// The services to sign with (signing_config.json); with --trusted-root
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    signing_config: Option<PathBuf>,
+
+    /// The interface of the transparency log [default: the newest that the instance has]
+    #[arg(long, value_name = "VERSION", value_parser = ["1", "2"], help_heading = SIGSTORE)]
+    rekor_version: Option<String>,
+
+    /// Trust these roots for TLS as well, in PEM: those of a private authority
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
+    tls_ca: Option<PathBuf>,
 }
 
 /// What is to be signed with what.
@@ -116,18 +156,46 @@ pub(crate) struct SignConfig {
     pub(crate) force: bool,
     pub(crate) name: Option<String>,
     pub(crate) release: Option<String>,
-    pub(crate) private_key: PathBuf,
-    pub(crate) passphrase: PassphraseFrom,
     pub(crate) signing: Signing,
     pub(crate) hashing: Hashing,
     pub(crate) run: RunConfig,
 }
 
-/// The signing method with what it needs besides the key.
+/// The signing method with what it needs.
 #[derive(Debug)]
 pub(crate) enum Signing {
-    Key,
-    Certificate { certificate: PathBuf, chain: Vec<PathBuf> },
+    Key(KeyFile),
+    Certificate { key: KeyFile, certificate: PathBuf, chain: Vec<PathBuf> },
+    Sigstore(Box<SigstoreConfig>),
+}
+
+/// A private key and what opens it.
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    pub(crate) path: PathBuf,
+    pub(crate) passphrase: PassphraseFrom,
+}
+
+/// Who signs, and with which services.
+#[derive(Debug)]
+pub(crate) struct SigstoreConfig {
+    pub(crate) token: TokenFrom,
+    pub(crate) instance: Instance,
+    pub(crate) rekor: Option<RekorVersion>,
+    pub(crate) tls_ca: Option<PathBuf>,
+}
+
+/// A Sigstore instance.
+#[derive(Debug)]
+pub(crate) enum Instance {
+    PublicGood,
+    Staging,
+    /// One file with both.
+    Trust(PathBuf),
+    Files {
+        root: PathBuf,
+        services: PathBuf,
+    },
 }
 
 impl SignArgs {
@@ -139,31 +207,24 @@ impl SignArgs {
         let (named, model) = self.words.resolve()?;
         let method = infer(named, &self.given())?;
         let signing = match method {
-            Method::Sigstore => {
-                return Err(feature_missing(method, "sigstore-sign").with_help(
-                    "sign with a key (--private-key), or with a certificate (--private-key and --signing-certificate)",
-                ));
-            }
+            Method::Sigstore => Signing::Sigstore(Box::new(self.sigstore.check()?)),
             Method::Pkcs11Key | Method::Pkcs11Certificate => {
                 return Err(
                     feature_missing(method, "pkcs11").with_help("sign with a key file (--private-key)")
                 );
             }
-            Method::Key => Signing::Key,
-            Method::Certificate => Signing::Certificate {
-                certificate: needed(self.signing_certificate, "--signing-certificate", method)?,
-                chain: self.certificate_chain,
-            },
-        };
-        let passphrase = match (self.passphrase_file, self.password) {
-            (Some(file), _) => PassphraseFrom::File(file),
-            (None, Some(password)) => {
-                warn!(
-                    "--password shows the passphrase to everybody on this machine; --passphrase-file does not"
-                );
-                PassphraseFrom::Argument(password)
+            Method::Key | Method::Certificate => {
+                let passphrase = passphrase(self.passphrase_file, self.password);
+                let key = KeyFile { path: needed(self.private_key, "--private-key", method)?, passphrase };
+                match method {
+                    Method::Certificate => Signing::Certificate {
+                        key,
+                        certificate: needed(self.signing_certificate, "--signing-certificate", method)?,
+                        chain: self.certificate_chain,
+                    },
+                    _ => Signing::Key(key),
+                }
             }
-            (None, None) => PassphraseFrom::Asking,
         };
         let usual = default_signature(&model);
         Ok(SignConfig {
@@ -173,8 +234,6 @@ impl SignArgs {
             force: self.force,
             name: self.name,
             release: self.release,
-            private_key: needed(self.private_key, "--private-key", method)?,
-            passphrase,
             signing,
             hashing: self.hash.check()?,
             run: self.run,
@@ -194,17 +253,135 @@ impl SignArgs {
             (self.pkcs11_uri.is_some(), "--pkcs11-uri", DEVICE),
             (self.signing_certificate.is_some(), "--signing-certificate", CERTIFICATE),
             (!self.certificate_chain.is_empty(), "--certificate-chain", CERTIFICATE),
-            (self.use_staging, "--use-staging", SIGSTORE),
-            (self.trust_config.is_some(), "--trust-config", SIGSTORE),
-            (self.use_ambient_credentials, "--use-ambient-credentials", SIGSTORE),
-            (self.identity_token.is_some(), "--identity-token", SIGSTORE),
-            (self.oauth_force_oob, "--oauth-force-oob", SIGSTORE),
-            (self.client_id.is_some(), "--client-id", SIGSTORE),
-            (self.client_secret.is_some(), "--client-secret", SIGSTORE),
         ]
         .into_iter()
+        .chain(self.sigstore.given().map(|(given, flag)| (given, flag, SIGSTORE)))
         .filter_map(|(given, flag, methods)| given.then_some(Given { flag, methods, tells: true }))
         .collect()
+    }
+}
+
+impl SigstoreArgs {
+    fn given(&self) -> impl Iterator<Item = (bool, &'static str)> {
+        self.identities()
+            .into_iter()
+            .chain(self.instances())
+            .chain([
+                (self.client_secret.is_some(), "--client-secret"),
+                (self.rekor_version.is_some(), "--rekor-version"),
+                (self.tls_ca.is_some(), "--tls-ca"),
+            ])
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// The flags that say who signs; of a person who signs in there are several.
+    fn identities(&self) -> [(bool, &'static str); 5] {
+        [
+            (self.identity_token_file.is_some(), "--identity-token-file"),
+            (self.identity_token.is_some(), "--identity-token"),
+            (self.use_ambient_credentials, "--use-ambient-credentials"),
+            (self.oauth_force_oob, "--oauth-force-oob"),
+            (self.client_id.is_some(), "--client-id"),
+        ]
+    }
+
+    /// The flags that say with which instance.
+    fn instances(&self) -> [(bool, &'static str); 4] {
+        [
+            (self.use_staging, "--use-staging"),
+            (self.trust_config.is_some(), "--trust-config"),
+            (self.trusted_root.is_some(), "--trusted-root"),
+            (self.signing_config.is_some(), "--signing-config"),
+        ]
+    }
+
+    fn check(self) -> Result<SigstoreConfig, Error> {
+        Ok(SigstoreConfig {
+            rekor: self.rekor_version.as_deref().map(|version| match version {
+                "1" => RekorVersion::V1,
+                _ => RekorVersion::V2,
+            }),
+            tls_ca: self.tls_ca.clone(),
+            instance: self.instance()?,
+            token: self.token()?,
+        })
+    }
+
+    fn instance(&self) -> Result<Instance, Error> {
+        let given: Vec<&str> =
+            self.instances().iter().filter(|(given, _)| *given).map(|(_, flag)| *flag).collect();
+        match (given.as_slice(), &self.trust_config, &self.trusted_root, &self.signing_config) {
+            ([], ..) => Ok(Instance::PublicGood),
+            (["--use-staging"], ..) => Ok(Instance::Staging),
+            ([_], Some(file), ..) => Ok(Instance::Trust(file.clone())),
+            ([_, _], None, Some(root), Some(services)) => {
+                Ok(Instance::Files { root: root.clone(), services: services.clone() })
+            }
+            ([one], ..) => {
+                let other = if *one == "--trusted-root" { "--signing-config" } else { "--trusted-root" };
+                Err(Error::new(Code::BadArgument, format!("{one} is given without {other}")).with_help(
+                    format!(
+                        "give {other} FILE too: one says what to sign with, the other what to verify with"
+                    ),
+                ))
+            }
+            ([one, other, ..], ..) => Err(together(one, other, "give one Sigstore instance")),
+        }
+    }
+
+    fn token(self) -> Result<TokenFrom, Error> {
+        let given: Vec<&str> =
+            self.identities().iter().filter(|(given, _)| *given).map(|(_, flag)| *flag).collect();
+        // Two flags of one who signs in go together.
+        let who =
+            |flag: &str| if flag == "--client-id" { "--oauth-force-oob".to_owned() } else { flag.to_owned() };
+        if let [first, rest @ ..] = given.as_slice()
+            && let Some(other) = rest.iter().find(|other| who(other) != who(first))
+        {
+            return Err(together(first, other, "say in one way who signs"));
+        }
+        let person = SignIn {
+            client_id: self.client_id,
+            client_secret: self.client_secret.map(Secret::into_text),
+            out_of_band: self.oauth_force_oob,
+        };
+        let token = match (self.identity_token_file, self.identity_token) {
+            (Some(file), _) => TokenFrom::File(file),
+            (_, Some(token)) => {
+                warn!(
+                    "--identity-token shows the token to everybody on this machine; --identity-token-file does not"
+                );
+                TokenFrom::Argument(token)
+            }
+            _ if self.use_ambient_credentials => TokenFrom::Job,
+            _ if person.client_id.is_some() || person.out_of_band => return Ok(TokenFrom::Person(person)),
+            _ if person.client_secret.is_none() => TokenFrom::Anything,
+            _ => {
+                return Err(Error::new(Code::BadArgument, "--client-secret is given without --client-id")
+                    .with_help("give --client-id ID, whose secret it is"));
+            }
+        };
+        if person.client_secret.is_some() {
+            let flag = given.first().copied().unwrap_or_default();
+            return Err(together(flag, "--client-secret", "say in one way who signs"));
+        }
+        Ok(token)
+    }
+}
+
+fn together(one: &str, other: &str, help: &str) -> Error {
+    Error::new(Code::ArgumentsConflict, format!("{one} and {other} cannot be given together")).with_help(help)
+}
+
+fn passphrase(file: Option<PathBuf>, password: Option<String>) -> PassphraseFrom {
+    match (file, password) {
+        (Some(file), _) => PassphraseFrom::File(file),
+        (None, Some(password)) => {
+            warn!("--password shows the passphrase to everybody on this machine; --passphrase-file does not");
+            PassphraseFrom::Argument(password)
+        }
+        (None, None) => PassphraseFrom::Asking,
     }
 }
 

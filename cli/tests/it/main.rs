@@ -11,5 +11,6 @@ mod json;
 mod keys;
 mod output;
 mod peer_lines;
+mod sigstore_sign;
 mod trust;
 mod world;

@@ -97,34 +97,40 @@ fn lines_for_certificates_work_with_an_anchor() {
 }
 
 #[test]
-fn lines_for_sigstore_and_devices_name_the_feature() {
+fn lines_for_devices_name_the_feature() {
     let world = world();
-    for (line, feature) in [
-        ("sign bert-base-uncased", "sigstore-sign"),
-        ("sign bert-base-uncased --signature model.sig", "sigstore-sign"),
-        ("sign bert-base-uncased --trust_config client_trust_config.json", "sigstore-sign"),
-        ("sign sigstore bert-base-uncased --use_staging --use_ambient_credentials", "sigstore-sign"),
-        (
-            "verify bert-base-uncased --signature model.sig --identity a@example.com --identity_provider \
-             https://accounts.google.com",
-            "sigstore",
-        ),
-        (
-            "verify bert-base-uncased --signature model.sig --trust_config client_trust_config.json --identity x \
-             --identity_provider y",
-            "sigstore",
-        ),
-        ("sign pkcs11-key --signature model.sig --pkcs11_uri pkcs11:x bert-base-uncased", "pkcs11"),
-        (
-            "sign pkcs11-certificate bert-base-uncased --signature model.sig --pkcs11_uri pkcs11:x \
-             --signing_certificate leaf.pem --certificate_chain ca.pem",
-            "pkcs11",
-        ),
+    for line in [
+        "sign pkcs11-key --signature model.sig --pkcs11_uri pkcs11:x bert-base-uncased",
+        "sign pkcs11-certificate bert-base-uncased --signature model.sig --pkcs11_uri pkcs11:x \
+         --signing_certificate leaf.pem --certificate_chain ca.pem",
     ] {
         let ended = world.shell(&format!("weightseal {line}")).expect_code(2);
-        assert!(
-            ended.err().contains(&format!("needs the feature \"{feature}\", which is not built in")),
-            "{ended}"
-        );
+        assert!(ended.err().contains("needs the feature \"pkcs11\", which is not built in"), "{ended}");
+    }
+}
+
+#[test]
+fn lines_that_verify_an_identity_look_for_the_signature() {
+    let world = world();
+    for trust in ["--offline", "--use_staging --offline"] {
+        let line =
+            "verify bert-base-uncased --signature none.sig --identity a@example.com --identity_provider y";
+        let ended = world.shell(&format!("weightseal {line} {trust}")).expect_code(2);
+        assert!(ended.err().contains("cannot read the signature none.sig"), "{ended}");
+    }
+}
+
+#[test]
+fn lines_that_sign_with_an_identity_say_what_they_lack() {
+    let world = world();
+    for (line, lacking) in [
+        ("sign bert-base-uncased", "no identity token is given"),
+        ("sign bert-base-uncased --signature model.sig", "no identity token is given"),
+        ("sign bert-base-uncased --trust_config client_trust_config.json", "no identity token is given"),
+        ("sign sigstore bert-base-uncased --use_staging --use_ambient_credentials", "no job of a service"),
+        ("sign bert-base-uncased --identity_token x", "the identity token has 1 parts"),
+    ] {
+        let ended = world.shell(&format!("weightseal {line}")).expect_code(2);
+        assert!(ended.err().contains(lacking), "{ended}");
     }
 }

@@ -30,7 +30,7 @@ pub use statement::{Release, Statement};
 use json::Object;
 
 /// The media type that is written.
-const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// A signature of a model as it stands in a file: what was signed, the signature, and a hint what to verify it with.
 ///

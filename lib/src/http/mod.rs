@@ -193,6 +193,7 @@ impl Call {
     }
 
     /// Sends a body to a URL.
+    #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
     pub(crate) fn post(
         service: &'static str,
         url: impl Into<String>,
@@ -209,12 +210,14 @@ impl Call {
     }
 
     /// The media type that is wanted.
+    #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
     pub(crate) fn accept(mut self, media_type: &'static str) -> Self {
         self.accept = Some(media_type);
         self
     }
 
     /// The error for an answer that cannot be used; of `why`, tokens and queries are left out and the length is bounded.
+    #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
     pub(crate) fn unusable(&self, why: impl std::fmt::Display) -> Error {
         self.failed(&format!("gave an answer that cannot be used: {}", guarded(&why.to_string())))
     }
@@ -230,6 +233,10 @@ impl Call {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    #[cfg_attr(
+        not(feature = "sigstore-sign"),
+        allow(dead_code, reason = "for services that are written to")
+    )]
     pub(crate) location: Option<String>,
 }
 

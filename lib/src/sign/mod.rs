@@ -6,9 +6,16 @@ use crate::{Bundle, Error, Run, Statement};
 
 mod certificate;
 mod key;
+#[cfg(feature = "sigstore-sign")]
+mod sigstore;
 
 pub use certificate::CertificateSigner;
 pub use key::KeySigner;
+#[cfg(feature = "sigstore-sign")]
+pub use sigstore::{
+    Ambient, IdentityToken, Person, RekorVersion, SignIn, SigningConfig, SigstoreSigner, TokenFile,
+    TokenSource,
+};
 
 /// Signs statements.
 pub trait Signer: Debug + Send + Sync {

@@ -84,12 +84,24 @@ impl CertificateVerifier {
     }
 }
 
-/// Whom the certificates of a bundle name, leaf first; none for other signing methods. Claims: nothing of it is checked.
+/// Whom the certificates of a bundle name, leaf first, of Sigstore's the leaf alone; none for other signing methods. Claims:
+/// nothing of it is checked.
 ///
 /// # Errors
 /// `certificate-malformed`.
 pub fn unverified_identities(bundle: &Bundle) -> Result<Vec<Identity>, Error> {
-    let Material::Certificates(chain) = &bundle.material else { return Ok(Vec::new()) };
+    let chain = match &bundle.material {
+        Material::Certificates(chain) => chain,
+        #[cfg(feature = "sigstore")]
+        Material::Sigstore(chain) => {
+            return chain
+                .first()
+                .map(|leaf| super::sigstore::unverified_identity(leaf))
+                .into_iter()
+                .collect();
+        }
+        _ => return Ok(Vec::new()),
+    };
     chain
         .iter()
         .map(|der| {

@@ -15,6 +15,8 @@ mod limits;
 mod offline;
 mod peers;
 mod roundtrip;
+#[cfg(feature = "sigstore-sign")]
+mod sigstore_sign;
 mod source_contract;
 mod tamper;
 #[cfg(feature = "sigstore-tuf")]

@@ -140,9 +140,6 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
 impl Proven {
     fn proof(self, bundle: &Bundle, root: &TrustedRoot, notes: Vec<String>) -> Proof {
         let Proven { stated, time, logged, key } = self;
-        let claims = Claim::ALL.iter().filter_map(|claim| {
-            Some((claim.name().to_owned(), identity::claimed(&stated, *claim)?.to_owned()))
-        });
         Proof {
             time,
             payload: bundle.envelope.payload.clone(),
@@ -152,15 +149,32 @@ impl Proven {
             notes,
             logged,
             root: Some(root.origin().clone()),
-            identity: Identity::Sigstore {
-                claims: claims.collect(),
-                identity: stated.identity,
-                issuer: stated.issuer.unwrap_or_default(),
-                serial: stated.serial_hex,
-                fingerprint: stated.sha256_hex,
-            },
+            identity: identity_of(stated),
         }
     }
+}
+
+fn identity_of(stated: x509::Stated) -> Identity {
+    let claims = Claim::ALL
+        .iter()
+        .filter_map(|claim| Some((claim.name().to_owned(), identity::claimed(&stated, *claim)?.to_owned())));
+    Identity::Sigstore {
+        claims: claims.collect(),
+        identity: stated.identity,
+        issuer: stated.issuer.unwrap_or_default(),
+        serial: stated.serial_hex,
+        fingerprint: stated.sha256_hex,
+    }
+}
+
+/// Whom a certificate names. Nothing of it is checked.
+///
+/// # Errors
+/// `certificate-malformed`.
+pub(super) fn unverified_identity(leaf: &[u8]) -> Result<Identity, crate::Error> {
+    x509::stated(leaf)
+        .map(identity_of)
+        .map_err(|problem| crate::Error::new(code(&problem), problem.to_string()))
 }
 
 /// What else a bundle of a key or of a certificate proves: when it was signed, and that logs hold it.
