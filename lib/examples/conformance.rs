@@ -6,14 +6,17 @@
 //! conformance capabilities
 //! conformance benchmark-model --operation verify --repeat 5 …
 //! ```
+//! With the method sigstore, OMS_TRUSTED_ROOT names a trusted root, or OMS_TRUST_CONFIG a trust configuration, of an instance
+//! of one's own; else it is the public one, or with --use-staging that for tests.
 //! Exit code 0 on success; else the code of the class: 1 rejected, 2 misuse, 3 could not tell.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to whoever runs it")]
 
 use std::{collections::HashMap, error::Error as StdError, fs, path::Path, process::ExitCode, time::Instant};
 
 use weightseal::{
-    Accept, Algorithm, Bundle, CertificateSigner, Code, Error, Hashing, KeySigner, Model, Policy, PrivateKey,
-    Replace, Run, Shown, Signer, read_key, sigbus,
+    Accept, Algorithm, Bundle, CertificateSigner, Code, Error, Hashing, Http, IdentityToken, Instance,
+    KeySigner, Model, Policy, PrivateKey, Replace, Run, Shown, Signer, SigningConfig, SigstoreIdentity,
+    SigstoreSigner, SigstoreVerifier, TrustStore, TrustedRoot, read_key, sigbus,
 };
 
 /// The flags that take a value; each may be repeated.
@@ -123,7 +126,11 @@ fn sign(flags: &Flags) -> Result<Bundle, Box<dyn StdError>> {
             &read_key(flags.one("signing-cert")?)?,
             &flags.files("cert-chain")?,
         )?),
-        method => return Err(not_built_in(method).into()),
+        "sigstore" => {
+            let token = IdentityToken::parse(flags.one("identity-token")?)?;
+            Box::new(SigstoreSigner::new(flags.services()?, flags.trusted_root()?, token, Http::new()?))
+        }
+        method => return Err(unknown(method).into()),
     };
     let algorithm: Algorithm = flags.optional("hash-algorithm").unwrap_or("sha256").parse()?;
     let hashing = match flags.optional("shard-size").map(str::parse).transpose()? {
@@ -141,7 +148,11 @@ fn verify(flags: &Flags) -> Result<weightseal::Report, Box<dyn StdError>> {
     let accept = match flags.one("method")? {
         "key" => Accept::key(read_key(flags.one("public-key")?)?)?,
         "certificate" => Accept::certificate(flags.files("cert-chain")?)?,
-        method => return Err(not_built_in(method).into()),
+        "sigstore" => {
+            let who = SigstoreIdentity::new(flags.one("identity")?, flags.one("identity-provider")?);
+            Accept::verifier(SigstoreVerifier::new(flags.trusted_root()?, who))
+        }
+        method => return Err(unknown(method).into()),
     };
     let model = model(flags)?.allow_symlinks(true).ignore_unsigned_files(flags.has("ignore-unsigned-files"));
     let bundle = Bundle::read(flags.one("bundle")?)?;
@@ -160,8 +171,13 @@ fn misuse(what: &str) -> Error {
     Error::new(Code::BadArgument, what)
 }
 
-fn not_built_in(method: &str) -> Error {
-    Error::new(Code::FeatureMissing, format!("the signing method {} is not built in", Shown(method)))
+fn unknown(method: &str) -> Error {
+    misuse(&format!("unknown signing method {}", Shown(method)))
+}
+
+/// A file that the environment names.
+fn own(variable: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(variable).filter(|file| !file.is_empty())
 }
 
 struct Flags(HashMap<String, Vec<String>>);
@@ -213,6 +229,25 @@ impl Flags {
             all.push(b'\n');
         }
         Ok(all)
+    }
+
+    /// The instance of Sigstore, where it is none of one's own.
+    fn store(&self) -> TrustStore {
+        TrustStore::new(if self.has("use-staging") { Instance::Staging } else { Instance::PublicGood })
+    }
+
+    fn trusted_root(&self) -> Result<TrustedRoot, Error> {
+        match own("OMS_TRUSTED_ROOT").or_else(|| own("OMS_TRUST_CONFIG")) {
+            Some(file) => TrustedRoot::read(file),
+            None => self.store().load(&Run::new()),
+        }
+    }
+
+    fn services(&self) -> Result<SigningConfig, Error> {
+        match own("OMS_TRUST_CONFIG") {
+            Some(file) => SigningConfig::read(file),
+            None => SigningConfig::parse(&self.store().signing_config(&Run::new())?, "the instance's"),
+        }
     }
 
     fn run(&self) -> Result<Run, Box<dyn StdError>> {

@@ -15,9 +15,13 @@ use std::{collections::HashMap, error::Error as StdError, fs, process::ExitCode}
 
 use sha2::{Digest as _, Sha256, Sha512};
 use weightseal::{
-    Bundle, Code, Error, KeyVerifier, NotProven, Proof, Run, SigstoreIdentity, SigstoreVerifier, TrustedRoot,
-    Verifier, read_key,
+    Bundle, Code, Error, Http, IdentityToken, Instance, KeyVerifier, NotProven, Proof, Replace, Run,
+    SigningConfig, SigstoreIdentity, SigstoreSigner, SigstoreVerifier, TrustStore, TrustedRoot, Verifier,
+    read_key,
 };
+
+/// The predicate type of what is signed here.
+const PREDICATE: &str = "https://example.org/weightseal/conformance/v1";
 
 /// The flags that take a value.
 const VALUES: [&str; 7] = [
@@ -46,6 +50,7 @@ fn run() -> Result<(), Box<dyn StdError>> {
     let call = Call::parse(arguments)?;
     match command.as_str() {
         "verify-bundle" => verify(&call),
+        "sign-bundle" => sign(&call),
         other => Err(misuse(&format!("unknown command {other:?}")).into()),
     }
 }
@@ -74,6 +79,26 @@ fn verify(call: &Call) -> Result<(), Box<dyn StdError>> {
         .ok_or_else(|| "the statement is about something else".into())
 }
 
+fn sign(call: &Call) -> Result<(), Box<dyn StdError>> {
+    let artifact = call.artifact()?;
+    let content = fs::read(artifact)?;
+    let statement = serde_json::json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": artifact, "digest": {"sha256": hex(&Sha256::digest(&content))}}],
+        "predicateType": PREDICATE,
+        "predicate": {},
+    });
+    let token = IdentityToken::parse(call.one("identity-token")?)?;
+    let run = Run::new();
+    let services = match call.flags.get("signing-config") {
+        Some(path) => SigningConfig::read(path)?,
+        None => SigningConfig::parse(&call.store().signing_config(&run)?, "the instance's")?,
+    };
+    let signer = SigstoreSigner::new(services, call.root()?, token, Http::new()?);
+    let bundle = signer.sign_payload(&statement.to_string().into_bytes().into(), &run)?;
+    Ok(bundle.write(call.one("bundle")?, Replace::Anything)?)
+}
+
 /// Whether what was signed is about this artifact.
 fn about(proof: &Proof, artifact: &str) -> bool {
     let stated: serde_json::Value = serde_json::from_slice(proof.payload()).unwrap_or_default();
@@ -81,7 +106,6 @@ fn about(proof: &Proof, artifact: &str) -> bool {
         .strip_prefix("sha256:")
         .filter(|hex| hex.len() == 64 && !fs::exists(artifact).unwrap_or(true));
     let content = fs::read(artifact).ok();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let sha256 = given.map(ToOwned::to_owned).or_else(|| Some(hex(&Sha256::digest(content.as_ref()?))));
     let sha512 = content.as_ref().map(|content| hex(&Sha512::digest(content)));
     let subjects = stated["subject"].as_array().into_iter().flatten();
@@ -91,6 +115,10 @@ fn about(proof: &Proof, artifact: &str) -> bool {
     subjects
         .map(|subject| &subject["digest"])
         .any(|digests| is(&digests["sha256"], &sha256) || is(&digests["sha512"], &sha512))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn misuse(what: &str) -> Error {
@@ -129,10 +157,14 @@ impl Call {
         self.artifact.as_deref().ok_or_else(|| misuse("no artifact is given"))
     }
 
+    fn store(&self) -> TrustStore {
+        TrustStore::new(if self.staging { Instance::Staging } else { Instance::PublicGood })
+    }
+
     fn root(&self) -> Result<TrustedRoot, Error> {
         match self.flags.get("trusted-root") {
             Some(path) => TrustedRoot::read(path),
-            None => Err(misuse("--trusted-root is missing")),
+            None => self.store().load(&Run::new()),
         }
     }
 }

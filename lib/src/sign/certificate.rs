@@ -55,7 +55,7 @@ impl CertificateSigner {
 impl Signer for CertificateSigner {
     fn sign(&self, statement: &Statement, run: &Run) -> Result<Bundle, Error> {
         run.check()?;
-        let envelope = seal(&self.key, statement)?;
+        let envelope = seal(&self.key, statement.payload())?;
         let material = Material::Certificates(self.chain.clone());
         Ok(Bundle::new(material, envelope))
     }

@@ -1,5 +1,7 @@
 //! Signing method key (OMS 1.0): a bare key, named in the bundle by the digest of its public part.
 
+use std::sync::Arc;
+
 use super::Signer;
 use crate::{
     Bundle, Error, Run, Statement,
@@ -37,16 +39,16 @@ impl KeySigner {
 impl Signer for KeySigner {
     fn sign(&self, statement: &Statement, run: &Run) -> Result<Bundle, Error> {
         run.check()?;
-        let envelope = seal(&self.key, statement)?;
+        let envelope = seal(&self.key, statement.payload())?;
         let material = Material::Key { hint: Some(self.key.public().hint()) };
         Ok(Bundle::new(material, envelope))
     }
 }
 
-/// Signs a statement, and checks the signature at once: a faulty computation must neither give the key away nor be found by
+/// Signs a statement's bytes, and checks the signature at once: a faulty computation must neither give the key away nor be found by
 /// whoever verifies.
-pub(super) fn seal(key: &PrivateKey, statement: &Statement) -> Result<Envelope, Error> {
-    let message = pae(statement.payload());
+pub(super) fn seal(key: &PrivateKey, payload: &Arc<[u8]>) -> Result<Envelope, Error> {
+    let message = pae(payload);
     let signature = key.sign(&message)?;
     if !key.public().verifies(&message, &signature, PaeDigest::OfCurve) {
         return Err(Error::new(
@@ -54,5 +56,5 @@ pub(super) fn seal(key: &PrivateKey, statement: &Statement) -> Result<Envelope, 
             "the signature that was just made does not verify; this machine computes wrongly",
         ));
     }
-    Ok(Envelope { payload: statement.payload().clone(), signature })
+    Ok(Envelope { payload: Arc::clone(payload), signature })
 }

@@ -112,6 +112,16 @@ impl SigstoreSigner {
 
 impl Signer for SigstoreSigner {
     fn sign(&self, statement: &Statement, run: &Run) -> Result<Bundle, Error> {
+        self.sign_payload(statement.payload(), run)
+    }
+}
+
+impl SigstoreSigner {
+    /// Signs any in-toto statement, byte for byte. Models are signed with [`crate::Model::sign`].
+    ///
+    /// # Errors
+    /// As [`Signer::sign`].
+    pub fn sign_payload(&self, payload: &Arc<[u8]>, run: &Run) -> Result<Bundle, Error> {
         run.check()?;
         let place = Place { http: &self.http, run };
         let services = self.config.select(self.rekor, run.now_unix())?;
@@ -119,7 +129,7 @@ impl Signer for SigstoreSigner {
         token.check_time(run.now_unix())?;
         let key = PrivateKey::generate(KeyType::P256)?;
         let certified = fulcio::certify(base(&services.fulcio), &token, &key, &place)?;
-        let envelope = seal(&key, statement)?;
+        let envelope = seal(&key, payload)?;
         // Before the log: uploading a large statement takes its time, and the certificate's is short.
         let timestamps = services
             .tsa
