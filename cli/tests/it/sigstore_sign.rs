@@ -1,14 +1,20 @@
 //! `sign sigstore`: where the identity comes from, and what is said of it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::Stdio,
+};
 
 use serde_json::{Value, json};
 use testkit::{
-    Ended, capture_within,
+    Ended, Missing, capture_within,
     faults::{Fault, FaultServer},
     http::{Request, Response, Server},
     or_skip,
-    sigstore::{Sigstore, shared},
+    sigstore::{Role, Sigstore, shared},
+    skip_or_fail,
 };
 
 use crate::world::{LIMIT, World};
@@ -177,7 +183,7 @@ fn a_person_signs_in_by_a_code() {
 fn nothing_is_written_where_a_service_fails() {
     let Some(sigstore) = or_skip(shared()) else { return };
     let world = world(sigstore);
-    let (server, config) = sigstore.faulty(testkit::sigstore::Role::Tsa, Fault::forbidden("closed"));
+    let (server, config) = sigstore.faulty(Role::Tsa, Fault::forbidden("closed"));
     let before = world.listing();
     let config: &Path = &config;
     let args = [
@@ -194,6 +200,65 @@ fn nothing_is_written_where_a_service_fails() {
         "{ended}"
     );
     assert_eq!(world.listing(), before);
+}
+
+/// A certificate for this machine, of an authority of its own.
+const CERTIFICATES: &str = "set -e
+openssl req -x509 -newkey rsa:2048 -nodes -keyout tls-ca.key -out tls-ca.pem -days 2 -subj /CN=TestAuthority
+openssl req -newkey rsa:2048 -nodes -keyout tls.key -out tls.csr -subj /CN=localhost
+printf 'subjectAltName=IP:127.0.0.1\n' > tls.ext
+openssl x509 -req -in tls.csr -CA tls-ca.pem -CAkey tls-ca.key -CAcreateserial -out tls.pem -days 2 -extfile tls.ext";
+
+/// Passes requests on to the server that it is given, and speaks TLS itself.
+const TLS: &str = "
+import http.server, ssl, sys, urllib.request
+class Passing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get('Content-Length', 0))) or None
+        asked = urllib.request.Request(sys.argv[1] + self.path, body, {'Content-Type': 'application/json'})
+        with urllib.request.urlopen(asked) as answer:
+            said = answer.read()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+    do_POST = do_GET
+    def log_message(self, *_): pass
+server = http.server.HTTPServer(('127.0.0.1', 0), Passing)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('tls.pem', 'tls.key')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+";
+
+#[test]
+fn a_private_authority_for_tls_is_trusted_where_it_is_given() {
+    let Some(sigstore) = or_skip(shared()) else { return };
+    let world = world(sigstore);
+    let made = world.shell(CERTIFICATES);
+    if made.code() != Some(0) {
+        return skip_or_fail(Missing::new("openssl", made.err()));
+    }
+    let mut python = world.command("python3");
+    python.args(["-c", TLS, sigstore.fulcio_url()]).stdout(Stdio::piped());
+    let mut server = match python.spawn() {
+        Ok(server) => server,
+        Err(error) => return skip_or_fail(Missing::new("python3", error.to_string())),
+    };
+    let mut port = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let config = sigstore.signing_config_at(Role::Fulcio, &format!("https://127.0.0.1:{}", port.trim()));
+    world.write("tls.json", fs::read(config).unwrap());
+    let args =
+        ["--trusted-root", "root.json", "--signing-config", "tls.json", "--identity-token-file", "token"];
+    let without = sign(&world, &args, &[], "");
+    let with = sign(&world, &[&args[..], &["--tls-ca", "tls-ca.pem"]].concat(), &[], "");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let without = without.expect_code(3);
+    assert!(without.err().contains("UnknownIssuer") && without.err().contains("--tls-ca FILE"), "{without}");
+    signed(&world, with, EMAIL);
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Http {
     }
 
     /// The client itself, for crates that take one. It has no limit for an answer, and does not try again.
+    #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -77,6 +78,7 @@ impl Http {
     ///
     /// # Errors
     /// `service-failed` with the cause, or with the status and the server's reason; those of [`Run::check`].
+    #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
     pub(crate) fn call(&self, call: &Call, run: &Run) -> Result<Answer, Error> {
         self.send(call, run)?.ok(call)
     }
@@ -94,7 +96,13 @@ impl Http {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            pace.wait(&failure, run)?.map_err(|why| call.failed(&format!("{failure}{why}")))?;
+            pace.wait(&failure, run)?.map_err(|why| {
+                let error = call.failed(&format!("{failure}{why}"));
+                match failure.help() {
+                    Some(help) => error.with_help(help),
+                    None => error,
+                }
+            })?;
         }
     }
 

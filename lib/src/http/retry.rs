@@ -39,6 +39,13 @@ impl Failure {
         Failure { what, passing: false, after: None }
     }
 
+    /// How to put it right, where that can be told.
+    pub(super) fn help(&self) -> Option<&'static str> {
+        self.what
+            .contains("UnknownIssuer")
+            .then_some("give the root certificate of the authority that the server's is of (--tls-ca FILE)")
+    }
+
     /// No answer, within the time that it was given.
     pub(super) fn transport(error: reqwest::Error, time: Duration) -> Self {
         let error = error.without_url();

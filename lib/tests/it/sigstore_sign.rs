@@ -105,6 +105,25 @@ fn the_interface_of_the_log_can_be_chosen() {
 }
 
 #[test]
+fn as_many_logs_and_timestamps_are_used_as_are_demanded() {
+    let Some(sigstore) = or_skip(shared()) else { return };
+    let other = |url: &str| {
+        serde_json::json!({"url": url, "majorApiVersion": 1, "operator": "other",
+                           "validFor": {"start": "2020-01-01T00:00:00Z"}})
+    };
+    let config = sigstore.signing_config_with(|config| {
+        config["rekorTlogUrls"].as_array_mut().unwrap().push(other(sigstore.rekor_v1_url()));
+        config["tsaUrls"].as_array_mut().unwrap().push(other(sigstore.tsa_url()));
+        config["rekorTlogConfig"] = serde_json::json!({"selector": "ALL"});
+        config["tsaConfig"] = serde_json::json!({"selector": "EXACT", "count": 2});
+    });
+    // That it verifies is checked before it is given away.
+    let bundle = sign(&signer(sigstore, &sigstore.token(EMAIL), &config), &Run::new()).unwrap();
+    assert_eq!(bundle.unverified_log_indexes().len(), 2);
+    assert_eq!(bundle.to_json().matches("signedTimestamp").count(), 2);
+}
+
+#[test]
 fn a_workload_signs_whether_or_not_its_token_has_a_mail_address() {
     let Some(sigstore) = or_skip(shared()) else { return };
     let subject = "http://localhost/ci";
