@@ -71,7 +71,7 @@ impl CertificateVerifier {
             let malformed = |problem: x509::Problem| Finding::new(code(&problem), problem.to_string());
             let key = PublicKey::from_der(&x509::public_key_der(leaf).map_err(malformed)?)
                 .map_err(|error| Finding::new(Code::CertificateAlgorithm, error.to_string()))?;
-            return super::evidence(bundle, &key, self.root.as_ref(), run);
+            return super::evidence(bundle, &key, Some(leaf), self.root.as_ref(), run);
         }
         let _ = (leaf, run);
         Ok(Evidence { notes: super::unchecked(bundle), ..Evidence::default() })

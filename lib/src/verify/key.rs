@@ -54,7 +54,7 @@ impl KeyVerifier {
     /// What log entries and timestamps prove, as far as anything was given to check them with.
     fn evidence(&self, bundle: &Bundle, key: &PublicKey, run: &Run) -> Result<Evidence, Finding> {
         #[cfg(feature = "sigstore")]
-        return super::evidence(bundle, key, self.root.as_ref(), run);
+        return super::evidence(bundle, key, None, self.root.as_ref(), run);
         #[cfg(not(feature = "sigstore"))]
         {
             let _ = (key, run);

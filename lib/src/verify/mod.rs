@@ -84,6 +84,7 @@ struct Evidence {
 fn evidence(
     bundle: &Bundle,
     key: &crate::keys::PublicKey,
+    leaf: Option<&[u8]>,
     root: Option<&crate::trust::TrustedRoot>,
     run: &Run,
 ) -> Result<Evidence, Finding> {
@@ -92,7 +93,7 @@ fn evidence(
         return Ok(Evidence::default());
     }
     let notes = root.fresh(None, run)?;
-    let sigstore::Evidenced { time, logged } = sigstore::evidence(bundle, key, root, run)?;
+    let sigstore::Evidenced { time, logged } = sigstore::evidence(bundle, key, leaf, root, run)?;
     Ok(Evidence { time, logged, root: Some(root.origin().clone()), notes })
 }
 

@@ -28,7 +28,7 @@ pub use identity::{Claim, SigstoreIdentity};
 use super::{NotProven, Proof, Verifier, certificate::code, rfc3339, x509};
 use crate::{
     Bundle, Run,
-    bundle::Material,
+    bundle::{LogEntry, Material},
     code::Code,
     keys::PublicKey,
     report::{Finding, Identity, LoggedAt, ProvenTime},
@@ -183,13 +183,14 @@ pub(super) struct Evidenced {
     pub(super) logged: Vec<LoggedAt>,
 }
 
-/// Checks log entries and timestamps of a bundle that `key` signed.
+/// Checks log entries and timestamps of a bundle that `key` signed, which may be that of the certificate `leaf`.
 ///
 /// # Errors
 /// The codes of log entries and timestamps.
 pub(super) fn evidence(
     bundle: &Bundle,
     key: &PublicKey,
+    leaf: Option<&[u8]>,
     root: &TrustedRoot,
     run: &Run,
 ) -> Result<Evidenced, Finding> {
@@ -202,7 +203,15 @@ pub(super) fn evidence(
         }
         trusted_at(&logs, &times)?;
         let policy = PublicKeyVerificationPolicy::new(family::key(key.spki_der()));
-        ask(bundle, &Signed::Key, root, &policy)?;
+        let by_key = ask(bundle, &Signed::Key, root, &policy);
+        match (by_key, leaf) {
+            // The entry may name the certificate. Whom that is trusted by, is not asked here.
+            (Err(finding), Some(leaf)) if finding.code == Code::LogEntryMismatch => {
+                let policy = VerificationPolicy::any_identity().skip_certificate_chain();
+                ask(bundle, &Signed::Certificate(&[leaf.to_vec()]), root, &policy)?;
+            }
+            (answer, _) => drop(answer?),
+        }
     }
     let time = times.all().min().zip(times.earliest());
     Ok(Evidenced { time, logged: logged(bundle, &logs) })
@@ -233,7 +242,12 @@ fn logs<'r>(bundle: &Bundle, root: &'r TrustedRoot) -> Result<Vec<&'r Transparen
 
 fn logged(bundle: &Bundle, logs: &[&TransparencyLog]) -> Vec<LoggedAt> {
     let entries = bundle.evidence.entries.iter().zip(logs);
-    entries.map(|(entry, log)| LoggedAt { log: log.base_url.clone(), index: entry.index }).collect()
+    // Without a promise nobody has signed at which position of Rekor v1's whole log it is, only at which of its tree.
+    let proven = |entry: &LogEntry| match &entry.proof {
+        Some(proof) if entry.promise.is_none() => proof.index,
+        _ => entry.index,
+    };
+    entries.map(|(entry, log)| LoggedAt { log: log.base_url.clone(), index: proven(entry) }).collect()
 }
 
 /// Whether the certificate was valid at every time that is proven.

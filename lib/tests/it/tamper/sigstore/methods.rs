@@ -241,6 +241,29 @@ fn a_log_entry_of_a_certificate_bundle_proves_the_time_too() {
 }
 
 #[test]
+fn an_entry_of_rekor_v2_may_name_the_certificate_itself() {
+    let forge = Forge::new();
+    let chain = expired(KeyKind::P256);
+    let with = CertificateVerifier::from_pem(chain.anchors_pem().as_bytes())
+        .unwrap()
+        .trusted_root(trusted(&forge.root()));
+    let logged = || vec![Logged::v2(&forge.v2)];
+    let signing = Signing { logged: logged(), ..certified(&forge, &chain, &[TIME]) };
+    let proof = with.verify(&parse(&signing.bundle(&payload())), &Run::new()).unwrap();
+    assert!(format!("{proof:?}").contains("2025-06-15T15:06:40Z"), "{proof:?}");
+
+    let mut wire = signing.bundle(&payload());
+    let other = expired(KeyKind::P384);
+    let other = Signing { logged: logged(), ..certified(&forge, &other, &[TIME]) };
+    entries(&mut wire)[0] =
+        signing.logged[0].wire(&payload(), &signing.signature(&payload()), &other.signer());
+    assert_eq!(code(with.verify(&parse(&wire), &Run::new())), Code::LogEntryMismatch);
+    let mut wire = signing.bundle(&payload());
+    flip(&mut entries(&mut wire)[0]["inclusionProof"]["hashes"][0]);
+    assert_eq!(code(with.verify(&parse(&wire), &Run::new())), Code::LogProofInvalid);
+}
+
+#[test]
 fn a_policy_says_in_notes_what_nobody_checked() {
     let forge = Forge::new();
     let model = weightseal::Model::from_source(weightseal::Memory::new("m").with("a.bin", "weights"));
