@@ -14,6 +14,9 @@ use crate::{
 const NAME: &str = "weightseal";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The library's features that this program is built with.
+const FEATURES: &[&str] = &["sigstore", "sigstore-sign", "sigstore-tuf"];
+
 /// The JSON of `--version --json`.
 #[derive(Serialize)]
 struct About {
@@ -41,7 +44,7 @@ pub(crate) fn version(console: &Console, json: bool) -> Result<u8, Error> {
     let commit = option_env!("WEIGHTSEAL_COMMIT").filter(|commit| !commit.is_empty());
     let kernels = Kernel::available().into_iter().map(Kernel::name).collect();
     let (version, extensions) = (VERSION, extensions());
-    console.print_json(&About { name: NAME, version, features: &[], kernels, extensions, commit })?;
+    console.print_json(&About { name: NAME, version, features: FEATURES, kernels, extensions, commit })?;
     Ok(0)
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::world::World;
@@ -39,6 +41,8 @@ struct Signature {
     signing_method: Option<String>,
     identity: Option<Identity>,
     time: Option<Time>,
+    logged: Vec<Logged>,
+    trusted_root: Option<Root>,
     root_digest: Option<String>,
     serialization: Option<String>,
     hash_algorithm: Option<String>,
@@ -50,8 +54,40 @@ struct Signature {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 enum Identity {
-    Key { algorithm: String, fingerprint: String },
-    Certificate { subject: String, names: Vec<String>, issuer: String, serial: String, fingerprint: String },
+    Key {
+        algorithm: String,
+        fingerprint: String,
+    },
+    Certificate {
+        subject: String,
+        names: Vec<String>,
+        issuer: String,
+        serial: String,
+        fingerprint: String,
+    },
+    Sigstore {
+        identity: String,
+        issuer: String,
+        claims: BTreeMap<String, String>,
+        serial: String,
+        fingerprint: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logged {
+    log: String,
+    index: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Root {
+    source: String,
+    name: String,
+    as_of: Option<i64>,
+    expires: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -138,6 +174,8 @@ struct Signed {
     signature: String,
     signing_method: String,
     identity: Identity,
+    #[serde(default)]
+    log_indexes: Vec<u64>,
     release: Named,
     serialization: String,
     shard_size: Option<u64>,
@@ -287,7 +325,7 @@ fn a_refusal_is_a_report_and_a_call_without_a_model_an_error() {
     let report: Report = read(&world, &["verify", "m", "--public-key", "release.pub"], 1);
     assert_eq!(report.codes(), ["file-missing"]);
     for (args, code) in [
-        (&["verify", "m"][..], "feature-missing"),
+        (&["verify", "m"][..], "trust-missing"),
         (&["verify", "key", "m"], "trust-missing"),
         (&["verify", "nothing", "--public-key", "release.pub"], "model-absent"),
         (&["verify", "m", "--public-key", "none"], "key-absent"),

@@ -113,9 +113,12 @@ fn endpoints(provider: &str, http: &Http, run: &Run) -> Result<Endpoints, Error>
         return Err(call.unusable(format!("it is that of {}", endpoints.issuer)));
     }
     for url in [&endpoints.authorization_endpoint, &endpoints.token_endpoint] {
-        // One of them is opened by the system, which would open programs and files too.
-        if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host()) {
-            return Err(call.unusable(format!("{:?} is not a URL of http or https", Shown(url))));
+        // One of them is opened by the system, which would open programs and files too; the other gets the code.
+        let plain = provider.starts_with("http://");
+        let fits =
+            |url: Url| url.has_host() && (url.scheme() == "https" || (plain && url.scheme() == "http"));
+        if !Url::parse(url).is_ok_and(fits) {
+            return Err(call.unusable(format!("{:?} is not a URL as that of the provider is", Shown(url))));
         }
     }
     Ok(endpoints)
