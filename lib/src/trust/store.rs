@@ -280,3 +280,34 @@ fn default_base() -> Option<PathBuf> {
     let home = || set("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".cache"));
     xdg.or_else(home).map(|cache| cache.join(Path::new("weightseal/trust")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn current(refreshed: i64, expires: i64) -> Current {
+        let roles = TrustExpiry { root: expires, timestamp: expires, snapshot: expires, targets: expires };
+        let chain = Chain {
+            versions: TrustVersions::default(),
+            expires: roles,
+            trusted_root: Vec::new(),
+            signing_config: None,
+        };
+        Current { chain, files: Files::new(), refreshed }
+    }
+
+    #[test]
+    fn a_cache_that_is_older_than_this_build_is_not_used() {
+        let public = TrustStore::new(Instance::PublicGood);
+        let mirror = TrustStore::new(Instance::Mirror { url: "http://a".to_owned(), root: Vec::new() });
+        for (refreshed, expires, older) in [
+            (DATA_DATE, DATA_DATE + 1, false),
+            (DATA_DATE - 1, DATA_DATE + 1, true),
+            // However new it says that it is, its timestamp had expired by then.
+            (DATA_DATE + 9, DATA_DATE - 1, true),
+        ] {
+            assert_eq!(public.superseded(&current(refreshed, expires)), older);
+            assert!(!mirror.superseded(&current(refreshed, expires)));
+        }
+    }
+}

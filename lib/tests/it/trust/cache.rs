@@ -202,3 +202,18 @@ fn a_folder_or_pipe_for_a_file_is_refused() {
     assert!(made.success());
     assert_eq!(case.store().load(&Run::new()).unwrap_err().code(), Code::TrustCacheUnsafe);
 }
+
+#[test]
+fn a_cache_from_before_the_keys_that_are_given_is_passed_over() {
+    let Some(mut case) = Case::refreshed("v2") else { return };
+    case.serve("v3");
+    // A newer root is given, by whose keys the cached timestamp does not count.
+    case.root = fs::read(case.story.join("v3/2.root.json")).unwrap();
+    assert_eq!(case.store().load(&Run::new()).unwrap_err().code(), Code::TrustRootAbsent);
+    assert_eq!(case.store().refresh(&Run::new()).unwrap().versions.unwrap().root, 2);
+    assert_eq!(named(&case.store().load(&Run::new()).unwrap()), "two");
+    // From the older root nothing leads to it: the root between them was not needed, and is not in the cache.
+    case.root = fs::read(case.story.join("v1/1.root.json")).unwrap();
+    let error = case.store().load(&Run::new()).unwrap_err();
+    assert_eq!(error.code(), Code::TrustCacheInvalid, "{error}");
+}
