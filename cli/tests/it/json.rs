@@ -15,6 +15,7 @@ pub(crate) struct Report {
     pub(crate) verdict: String,
     pub(crate) admitted: bool,
     mode: String,
+    pub(crate) policy: Option<Policy>,
     assurance: Option<String>,
     signatures: Vec<Signature>,
     bound: Vec<Binding>,
@@ -29,6 +30,18 @@ impl Report {
     pub(crate) fn codes(&self) -> Vec<&str> {
         self.findings.iter().map(|finding| finding.code.as_str()).collect()
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Policy {
+    path: Option<String>,
+    pub(crate) digest: String,
+    name: Option<String>,
+    pub(crate) rule: usize,
+    line: usize,
+    pattern: String,
+    mode: String,
 }
 
 #[derive(Debug, Deserialize)]

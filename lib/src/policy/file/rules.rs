@@ -32,11 +32,11 @@ pub(super) struct Rule {
 /// What does not fit the types: serde stops at the first of it, and here each rule and identity is asked by itself.
 pub(super) fn every_fault(root: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let Value::Map(identities) = &root.get("identities").value {
+    if let Some(Value::Map(identities)) = root.find("identities").map(|node| &node.value) {
         problems
             .extend(identities.iter().filter_map(|(_, node)| decode::decode::<types::Identity>(node).err()));
     }
-    if let Value::List(rules) = &root.get("rules").value {
+    if let Some(Value::List(rules)) = root.find("rules").map(|node| &node.value) {
         problems.extend(rules.iter().filter_map(|node| decode::decode::<types::Rule>(node).err()));
     }
     problems
@@ -71,7 +71,12 @@ pub(super) fn check(document: &types::Document, root: &Node, problems: &mut Vec<
         rules.push(one(at + 1, rule, node, document, problems));
     }
     let used: HashSet<&String> = document.rules.iter().flat_map(|rule| &rule.require.of).collect();
-    for name in document.identities.keys().filter(|name| !used.contains(name)) {
+    // Whom a rule with a mistake in its names means is not known.
+    let mistaken = document.rules.iter().any(|rule| {
+        rule.require.of.is_empty()
+            || rule.require.of.iter().any(|name| !document.identities.contains_key(name))
+    });
+    for name in document.identities.keys().filter(|name| !mistaken && !used.contains(name)) {
         let what = format!("no rule names the identity {:?}", Shown(name));
         problems.push(Problem::new(root.get("identities").key(name), what));
     }
