@@ -143,7 +143,7 @@ pub(crate) enum Command {
     /// Show, refresh or import the trusted root that Sigstore signatures are verified with
     Trust(TrustCommandArgs),
     /// Check and explain policies: files that say who may sign which model
-    #[command(after_help = policy::EXAMPLES)]
+    #[command(after_help = policy::EXAMPLES, arg_required_else_help = false)]
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
