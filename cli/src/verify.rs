@@ -9,8 +9,9 @@ use std::{
 
 use tracing::info;
 use weightseal::{
-    Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Model, Policy, PolicyFile, Replace,
-    Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified, check_writable, write_whole,
+    Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Instance, Model, Policy,
+    PolicyFile, Replace, Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified, check_writable,
+    write_whole,
 };
 
 use crate::{
@@ -122,7 +123,10 @@ fn trusting(
     let root = root(roots, run)?;
     match trust {
         Trust::Policy { file, model_id } => {
-            let applied = PolicyFile::read(file)?.rule_for(&model_id)?;
+            let find = |instance: &Instance| {
+                roots.args.resolve_instance(instance.clone(), || http(roots.tls_ca.as_deref()), run)
+            };
+            let applied = PolicyFile::read(file)?.rule_for_with(&model_id, find)?;
             let rule = applied.report().clone();
             (unknown.mode, unknown.policy) = (rule.mode, Some(rule));
             applied.into_policy().also(policy)

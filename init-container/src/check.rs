@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn check(config: &Config, path: &Path, trust: &Result<Trust, Error>, run: &Run) -> Report {
     let started = Instant::now();
     let counts = match trust {
-        Ok(trust) => config.for_model(trust, path).map_err(Error::into_finding),
+        Ok(trust) => config.for_model(trust, path, run).map_err(Error::into_finding),
         Err(error) => Err(error.finding().clone()),
     };
     let mut report = match &counts {

@@ -230,12 +230,12 @@ impl Config {
     ///
     /// # Errors
     /// Those of [`PolicyFile::rule_for`]; `bad-argument` when a path is no model id.
-    pub(crate) fn for_model(&self, trust: &Trust, model: &Path) -> Result<ForModel, Error> {
+    pub(crate) fn for_model(&self, trust: &Trust, model: &Path, run: &Run) -> Result<ForModel, Error> {
         let (policy, id, rule) = match trust {
             Trust::Settings(policy) => ((**policy).clone(), self.model_id.clone(), None),
             Trust::File(file) => {
                 let id = self.model_id.clone().map_or_else(|| model_id_of(model), Ok)?;
-                let applied = file.rule_for(&id)?;
+                let applied = file.rule_for(&id, run)?;
                 let rule = applied.report().clone();
                 (applied.into_policy().also(self.policy.clone())?, Some(id), Some(rule))
             }

@@ -160,10 +160,18 @@ pub(crate) struct VerifyConfig {
 #[derive(Debug)]
 pub(crate) enum Trust {
     Keys(Vec<PathBuf>),
-    Certificates { chain: Vec<PathBuf>, identity: Option<String>, at: Option<i64>, log_fingerprints: bool },
+    Certificates {
+        chain: Vec<PathBuf>,
+        identity: Option<String>,
+        at: Option<i64>,
+        log_fingerprints: bool,
+    },
     Sigstore(Box<SigstoreIdentity>),
     /// A policy file, and the model's id.
-    Policy { file: PathBuf, model_id: String },
+    Policy {
+        file: PathBuf,
+        model_id: String,
+    },
 }
 
 /// Where the trusted root comes from.
@@ -287,6 +295,8 @@ impl VerifyArgs {
         model: PathBuf,
         demands: Policy,
     ) -> Result<VerifyConfig, Error> {
+        let roots =
+            self.roots.choosing().into_iter().chain([(self.trust_config.is_some(), "--trust-config")]);
         let others = [
             (self.mode.is_some(), "--mode"),
             (self.require.is_some(), "--require"),
@@ -294,11 +304,13 @@ impl VerifyArgs {
             (self.content.leaves_out(), "--ignore-paths"),
             (self.content.follows_links(), "--allow-symlinks"),
         ];
+        let others: Vec<_> = others.into_iter().chain(roots).collect();
         leave_it_to_the_policy(named, &self.given(), &others)?;
         let model_id = self.model_id.map_or_else(|| model_id_of(&model), Ok)?;
         Ok(VerifyConfig {
             unsigned: false,
             trust: Trust::Policy { file, model_id: model_id.clone() },
+            roots: Roots { needed: false, args: self.roots, trust_config: None, tls_ca: self.tls_ca },
             demands: Demands {
                 signatures: self.signature,
                 usual: default_signature(&model),

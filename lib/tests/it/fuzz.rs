@@ -263,7 +263,7 @@ fn policies() {
         };
         for id in ["m", "x/y", "z", ""] {
             drop(policy.explain(id).map(|explained| explained.to_string()));
-            if let Ok(applied) = policy.rule_for(id) {
+            if let Ok(applied) = policy.rule_for(id, &Run::new()) {
                 assert!(applied.report().line > 0);
             }
         }

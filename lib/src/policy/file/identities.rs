@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    roots, types,
+    roots::{self, Root, Roots},
+    types,
     yaml::{Node, Problem},
 };
-use crate::{Accept, CertificateVerifier, Error, PublicKey, fs::read_key, shown::Shown};
+use crate::{Accept, CertificateVerifier, Error, KeyVerifier, PublicKey, fs::read_key, shown::Shown};
 
 /// Somebody who may sign, ready to be asked for.
 #[derive(Clone, Debug)]
@@ -18,33 +19,41 @@ pub(super) struct Trusted {
 
 #[derive(Clone, Debug)]
 enum Trust {
-    Ready(Accept),
-    /// Where the root may be one that is looked up when the rule is applied.
+    Key(KeyVerifier),
+    Certificate(CertificateVerifier),
+    /// With a trusted root of its own, or the policy's.
     #[cfg(feature = "sigstore")]
-    Sigstore(Box<(crate::SigstoreIdentity, roots::Root)>),
+    Sigstore(Box<(crate::SigstoreIdentity, Option<Root>)>),
 }
 
 impl Trusted {
-    /// How signatures of this identity are verified.
-    pub(super) fn accept(&self) -> Result<Accept, Error> {
-        match &self.trust {
-            Trust::Ready(accept) => Ok(accept.clone()),
+    #[cfg(feature = "sigstore")]
+    pub(super) fn sigstore(what: String, identity: crate::SigstoreIdentity, own: Option<Root>) -> Self {
+        Trusted { what, trust: Trust::Sigstore(Box::new((identity, own))) }
+    }
+
+    /// How signatures of this identity are verified; `shared` is the policy's trusted root.
+    pub(super) fn accept(&self, shared: Option<&Root>, roots: &mut Roots<'_>) -> Result<Accept, Error> {
+        Ok(match &self.trust {
+            Trust::Key(verifier) => Accept::verifier(roots.key(verifier.clone(), shared)?),
+            Trust::Certificate(verifier) => Accept::verifier(roots.certificate(verifier.clone(), shared)?),
             #[cfg(feature = "sigstore")]
-            Trust::Sigstore(both) => both.1.accept(both.0.clone()),
-        }
+            Trust::Sigstore(both) => {
+                let (identity, own) = &**both;
+                Accept::verifier(roots.sigstore(identity.clone(), own.as_ref().or(shared))?)
+            }
+        })
     }
 }
 
-/// Checks every identity; says as well whether the policy's trusted root is needed.
+/// Checks every identity.
 pub(super) fn check(
     document: &types::Document,
     root: &Node,
     base: &Path,
     problems: &mut Vec<Problem>,
-) -> (BTreeMap<String, Trusted>, bool) {
+) -> BTreeMap<String, Trusted> {
     let mut found = BTreeMap::new();
-    let mut uses_root = false;
-    let shared = root.get("trusted_root");
     for (name, identity) in &document.identities {
         let node = root.get("identities").get(name);
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
@@ -58,13 +67,7 @@ pub(super) fn check(
             types::Identity::Key(source) => key(source, node.get("key"), base),
             types::Identity::Certificate(given) => certificate(given, node.get("certificate"), base),
             types::Identity::Sigstore(given) => {
-                let own = given
-                    .trusted_root
-                    .as_ref()
-                    .map(|given| (given, node.get("sigstore").get("trusted_root")));
-                uses_root |= own.is_none();
-                let trust = own.or(document.trusted_root.as_ref().map(|given| (given, shared)));
-                roots::sigstore(given, node.get("sigstore"), trust, base)
+                roots::sigstore(given, node.get("sigstore"), document.trusted_root.is_some(), base)
             }
         };
         match trusted {
@@ -74,18 +77,7 @@ pub(super) fn check(
             Err(more) => problems.extend(more),
         }
     }
-    (found, uses_root)
-}
-
-impl Trusted {
-    fn ready(what: String, accept: Accept) -> Self {
-        Trusted { what, trust: Trust::Ready(accept) }
-    }
-
-    #[cfg(feature = "sigstore")]
-    pub(super) fn sigstore(what: String, identity: crate::SigstoreIdentity, root: roots::Root) -> Self {
-        Trusted { what, trust: Trust::Sigstore(Box::new((identity, root))) }
-    }
+    found
 }
 
 /// The text of a source, and where it comes from as far as that has to be said.
@@ -110,10 +102,10 @@ fn unusable(node: &Node, from: &str, error: &Error) -> Vec<Problem> {
 fn key(source: &types::Source, node: &Node, base: &Path) -> Result<Trusted, Vec<Problem>> {
     let (from, text) = pem(source, node, base)?;
     let keys = PublicKey::all_from_pem(&text).map_err(|error| unusable(node, &from, &error))?;
-    let accept = Accept::key(&text).map_err(|error| unusable(node, &from, &error))?;
+    let verifier = KeyVerifier::from_pem(&text).map_err(|error| unusable(node, &from, &error))?;
     let names: Vec<String> =
         keys.iter().map(|key| format!("{} key {}", key.algorithm(), key.fingerprint())).collect();
-    Ok(Trusted::ready(names.join(" or "), accept))
+    Ok(Trusted { what: names.join(" or "), trust: Trust::Key(verifier) })
 }
 
 fn certificate(given: &types::Certificate, node: &Node, base: &Path) -> Result<Trusted, Vec<Problem>> {
@@ -124,10 +116,11 @@ fn certificate(given: &types::Certificate, node: &Node, base: &Path) -> Result<T
     match (&given.identity, given.any_identity, verifier) {
         (Some(identity), false, Ok(verifier)) => {
             let what = format!("certificate of {}", Shown(identity));
-            Ok(Trusted::ready(what, Accept::verifier(verifier.identity(identity))))
+            Ok(Trusted { what, trust: Trust::Certificate(verifier.identity(identity)) })
         }
         (None, true, Ok(verifier)) => {
-            Ok(Trusted::ready("any certificate of its authorities".to_owned(), Accept::verifier(verifier)))
+            let what = "any certificate of its authorities".to_owned();
+            Ok(Trusted { what, trust: Trust::Certificate(verifier) })
         }
         (identity, _, verifier) => {
             let mut problems = verifier.err().unwrap_or_default();

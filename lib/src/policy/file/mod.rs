@@ -11,11 +11,12 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{Content, Mode, Policy, glob::Rank};
-use crate::{Error, code::Code, fs, limits, manifest::Digest, report::PolicyReport, shown::Shown};
+use crate::{Error, Run, code::Code, fs, limits, manifest::Digest, report::PolicyReport, shown::Shown};
 
 mod decode;
 mod explain;
 mod identities;
+#[cfg_attr(not(feature = "sigstore"), path = "no_roots.rs")]
 mod roots;
 mod rules;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod yaml;
 
 pub use explain::{Demands, Explanation, Match, Named, RevokedCounts};
 use identities::Trusted;
+use roots::{Root, Roots};
 use rules::Rule;
 use yaml::Problem;
 
@@ -37,6 +39,8 @@ pub struct PolicyFile {
     path: Option<String>,
     digest: String,
     name: Option<String>,
+    /// What Sigstore identities, and log entries and timestamps of all others, are verified with.
+    root: Option<Root>,
     identities: BTreeMap<String, Trusted>,
     /// What no rule accepts.
     revoked: Policy,
@@ -121,8 +125,25 @@ impl PolicyFile {
     ///
     /// # Errors
     /// `policy-no-rule` when none matches; `policy-ambiguous` when those of several rules are equally specific; the codes of
-    /// the trusted root where the rule has Sigstore identities.
-    pub fn rule_for(&self, model_id: &str) -> Result<Applied, Error> {
+    /// `TrustStore::load` where the policy names an instance of Sigstore.
+    pub fn rule_for(&self, model_id: &str, run: &Run) -> Result<Applied, Error> {
+        self.apply(model_id, &mut Roots::stored(run))
+    }
+
+    /// The same, where the caller finds the trusted roots of instances: he may want to fetch them.
+    ///
+    /// # Errors
+    /// As [`rule_for`](PolicyFile::rule_for), and those of `find`.
+    #[cfg(feature = "sigstore")]
+    pub fn rule_for_with(
+        &self,
+        model_id: &str,
+        find: impl Fn(&crate::Instance) -> Result<crate::TrustedRoot, Error>,
+    ) -> Result<Applied, Error> {
+        self.apply(model_id, &mut Roots::found_by(find))
+    }
+
+    fn apply(&self, model_id: &str, roots: &mut Roots<'_>) -> Result<Applied, Error> {
         let (rule, pattern) = self.select(model_id)?;
         let report = self.report(rule, pattern);
         let mut policy = rule.policy.clone().also(self.revoked.clone())?.model(model_id);
@@ -133,7 +154,7 @@ impl PolicyFile {
             let trusted = self.identities.get(name).ok_or_else(|| {
                 Error::new(Code::PolicyInvalid, format!("there is no identity {:?}", Shown(name)))
             })?;
-            policy = policy.accept_as(name, trusted.accept()?);
+            policy = policy.accept_as(name, trusted.accept(self.root.as_ref(), roots)?);
         }
         Ok(Applied { policy: policy.of_file(rule.content.clone(), report.clone()), report })
     }
@@ -263,18 +284,17 @@ fn parse(bytes: &[u8], base: &Path, path: Option<String>) -> Result<PolicyFile, 
     })?;
     let digest = Digest::sha256(Sha256::digest(bytes).into()).to_string();
     let mut problems = Vec::new();
-    let (identities, mut used_root) = identities::check(&document, &root, base, &mut problems);
+    let shared =
+        document.trusted_root.as_ref().map(|given| roots::read(given, root.get("trusted_root"), base));
+    let shared = shared.and_then(|read| read.map_err(|problem| problems.push(problem)).ok());
+    let identities = identities::check(&document, &root, base, &mut problems);
     let checked = rules::check(&document, &root, &mut problems);
     let revoked = rules::revoke(Policy::new(), &document.revoked, root.get("revoked"), &mut problems);
-    used_root |= document.trusted_root.is_none();
-    if !used_root {
-        problems.push(Problem::new(root.key("trusted_root"), "no identity needs this trusted root"));
-    }
     if !problems.is_empty() {
         return Err(errors(problems));
     }
     let name = document.metadata.map(|metadata| metadata.name);
-    Ok(PolicyFile { path, digest, name, identities, revoked, rules: checked })
+    Ok(PolicyFile { path, digest, name, root: shared, identities, revoked, rules: checked })
 }
 
 impl Problem {
