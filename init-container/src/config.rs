@@ -8,8 +8,8 @@ use std::{
 
 use jiff::SignedDuration;
 use weightseal::{
-    Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, PolicyFile, PolicyReport, ReadMode,
-    Run, Shown, SigstoreVerifier, limits, model_id_of, read_key,
+    Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, PolicyFile, PolicyReport,
+    ReadMode, Run, Shown, SigstoreVerifier, limits, model_id_of, read_key,
 };
 
 use crate::{
@@ -202,7 +202,9 @@ impl Config {
                 Code::TrustMissing,
                 "nothing was given that a signature could be trusted by",
             )
-            .with_help("give --policy, --public-key, --certificate-chain or --identity, or their variables"));
+            .with_help(
+                "give --policy, --public-key, --certificate-chain or --identity, or their variables",
+            ));
         }
         match given.by("certificate-identity") {
             Some(by) if self.certificates.is_none() => Err(Error::new(
@@ -235,7 +237,8 @@ impl Config {
             Trust::Settings(policy) => ((**policy).clone(), self.model_id.clone(), None),
             Trust::File(file) => {
                 let id = self.model_id.clone().map_or_else(|| model_id_of(model), Ok)?;
-                let applied = file.rule_for(&id, run)?;
+                let applied =
+                    file.rule_for_with(&id, |instance| self.sigstore.stored(instance.clone(), run))?;
                 let rule = applied.report().clone();
                 (applied.into_policy().also(self.policy.clone())?, Some(id), Some(rule))
             }
