@@ -27,6 +27,7 @@ mod inspect;
 mod keygen;
 mod log;
 mod passphrase;
+mod policy;
 mod render;
 mod sign;
 mod signals;
@@ -65,6 +66,7 @@ fn dispatch(cli: Cli, console: &Console) -> Result<u8, Error> {
         Command::Inspect(args) => inspect::run(&args, console),
         Command::Keygen(args) => keygen::run(args, console),
         Command::Trust(args) => trust::run(&args, console, &cancel),
+        Command::Policy { command } => policy::run(command, console),
         Command::Completions { shell } => about::completions(console, shell),
         Command::Man { dir } => about::man(console, dir.as_deref()),
     }

@@ -9,8 +9,9 @@ use std::{
 
 use tracing::info;
 use weightseal::{
-    Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Model, Policy, Replace, Report,
-    Run, Shown, SigstoreVerifier, TrustedRoot, Verified, check_writable, write_whole,
+    Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Instance, Model, Policy,
+    PolicyFile, Replace, Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified, check_writable,
+    write_whole,
 };
 
 use crate::{
@@ -28,14 +29,14 @@ use crate::{
 /// `bad-argument`.
 pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let model = args.model()?;
-    let unknown = Report::new(json::path(&model), args.model_id().map(ToOwned::to_owned), args.mode());
+    let mut unknown = Report::new(json::path(&model), args.model_id().map(ToOwned::to_owned), args.mode());
     let file = args.report().map(ToOwned::to_owned);
     if let Some(path) = &file
         && let Err(error) = make_room(path, &model, &args.inputs())
     {
         return Ok(finish(unknown, Some(error), None, console));
     }
-    Ok(match guard::run(|| attempt(args, &unknown, console, cancel)).flatten() {
+    Ok(match guard::run(|| attempt(args, &mut unknown, console, cancel)).flatten() {
         Ok(report) => finish(report, None, file.as_deref(), console),
         Err(error) => finish(unknown, Some(error), file.as_deref(), console),
     })
@@ -78,17 +79,22 @@ fn is_report(path: &Path) -> bool {
 }
 
 /// Verifies as far as it goes.
-fn attempt(args: VerifyArgs, unknown: &Report, console: &Console, cancel: &Cancel) -> Result<Report, Error> {
+fn attempt(
+    args: VerifyArgs,
+    unknown: &mut Report,
+    console: &Console,
+    cancel: &Cancel,
+) -> Result<Report, Error> {
     let VerifyConfig { model, unsigned, trust, roots, demands, fail_fast, run } = args.check()?;
-    expect_sigbus(unknown, console)?;
+    unknown.model_id.clone_from(&demands.model_id);
     let events = Arc::new(Progress::new(console.quiet));
     let run = run.start(cancel, events).fail_fast(fail_fast);
+    let policy = trusting(trust, &roots, demands.policy.clone(), unknown, &run)?;
+    expect_sigbus(unknown, console)?;
     let mut model = model.open()?.ignore_unsigned_files(unsigned);
     if let Some(id) = &demands.model_id {
         model = model.id(id);
     }
-    let root = root(&roots, &run)?;
-    let policy = trusting(trust, root, demands.policy.clone())?;
     let bundles = bundles(&demands)?;
     run.check()?;
     Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
@@ -106,9 +112,25 @@ fn root(roots: &Roots, run: &Run) -> Result<Option<TrustedRoot>, Error> {
     .map(Some)
 }
 
-/// The policy, with whoever is trusted.
-fn trusting(trust: Trust, root: Option<TrustedRoot>, policy: Policy) -> Result<Policy, Error> {
+/// The policy, with whoever is trusted. Of a file, the rule is told to the report, which may come without a check.
+fn trusting(
+    trust: Trust,
+    roots: &Roots,
+    policy: Policy,
+    unknown: &mut Report,
+    run: &Run,
+) -> Result<Policy, Error> {
+    let root = root(roots, run)?;
     match trust {
+        Trust::Policy { file, model_id } => {
+            let find = |instance: &Instance| {
+                roots.args.resolve_instance(instance.clone(), || http(roots.tls_ca.as_deref()), run)
+            };
+            let applied = PolicyFile::read(file)?.rule_for_with(&model_id, find)?;
+            let rule = applied.report().clone();
+            (unknown.mode, unknown.policy) = (rule.mode, Some(rule));
+            applied.into_policy().also(policy)
+        }
         Trust::Keys(paths) => Ok(files::public_keys(&paths)?
             .into_iter()
             .map(|verifier| match &root {

@@ -5,21 +5,32 @@ use std::{
     time::Instant,
 };
 
-use weightseal::{Bundle, Class, Code, Error, Finding, Model, Policy, Report, Run, Shown};
+use weightseal::{Bundle, Class, Code, Error, Finding, Model, Report, Run, Shown};
 
 use crate::{
-    config::{Config, shown},
+    config::{Config, ForModel, Trust, shown},
     log::say,
 };
 
 /// Checks one model. Whatever comes of it is a report, and only a model that was verified has one that says so.
-pub(crate) fn check(config: &Config, path: &Path, policy: &Result<Policy, Error>, run: &Run) -> Report {
+pub(crate) fn check(config: &Config, path: &Path, trust: &Result<Trust, Error>, run: &Run) -> Report {
     let started = Instant::now();
-    let checked = match policy {
-        Ok(policy) => verify(config, path, policy, run),
+    let counts = match trust {
+        Ok(trust) => config.for_model(trust, path, run).map_err(Error::into_finding),
         Err(error) => Err(error.finding().clone()),
     };
-    let mut report = checked.unwrap_or_else(|finding| refused(config, path, finding));
+    let mut report = match &counts {
+        Ok(counts) => verify(config, path, counts, run).unwrap_or_else(|finding| {
+            let mut report = refused(config, path, finding);
+            report.model_id.clone_from(&counts.id);
+            if let Some(rule) = &counts.rule {
+                (report.mode, report.policy) = (rule.mode, Some(rule.clone()));
+                report.conclude();
+            }
+            report
+        }),
+        Err(finding) => refused(config, path, finding.clone()),
+    };
     report.seconds = started.elapsed().as_secs_f64();
     report
 }
@@ -32,14 +43,14 @@ pub(crate) fn refused(config: &Config, path: &Path, finding: Finding) -> Report 
     report
 }
 
-fn verify(config: &Config, path: &Path, policy: &Policy, run: &Run) -> Result<Report, Finding> {
+fn verify(config: &Config, path: &Path, counts: &ForModel, run: &Run) -> Result<Report, Finding> {
     run.check().map_err(Error::into_finding)?;
     let mut model = Model::open(path)
         .map_err(Error::into_finding)?
         .allow_symlinks(config.allow_symlinks)
         .ignore_unsigned_files(config.ignore_unsigned_files)
         .include_git_paths(config.include_git_paths);
-    if let Some(id) = &config.model_id {
+    if let Some(id) = &counts.id {
         model = model.id(id);
     }
     for ignored in &config.ignore_paths {
@@ -51,7 +62,7 @@ fn verify(config: &Config, path: &Path, policy: &Policy, run: &Run) -> Result<Re
         }
     }
     let bundles = signatures(config, path)?;
-    match model.verify(policy, &bundles, run) {
+    match model.verify(&counts.policy, &bundles, run) {
         Ok(verified) => Ok(verified.into_report()),
         // A failure that names no reason must not pass as a success.
         Err(failure) if failure.report().is_verified() => {

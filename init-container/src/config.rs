@@ -8,8 +8,8 @@ use std::{
 
 use jiff::SignedDuration;
 use weightseal::{
-    Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, ReadMode, Run, Shown,
-    SigstoreVerifier, limits, read_key,
+    Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, PolicyFile, PolicyReport,
+    ReadMode, Run, Shown, SigstoreVerifier, limits, model_id_of, read_key,
 };
 
 use crate::{
@@ -25,6 +25,27 @@ const LEAST_MEMORY: u64 = 1 << 20;
 
 /// Settings that say something of one model, and so cannot be given with several.
 const OF_ONE_MODEL: [&str; 5] = ["signature", "expect-digest", "model-id", "name", "version"];
+
+/// Settings that would weaken or contradict a policy: it says itself who is trusted, how strictly, and which files count.
+const LEFT_TO_THE_POLICY: [&str; 17] = [
+    "mode",
+    "require",
+    "public-key",
+    "public-key-pem",
+    "certificate-chain",
+    "certificate-chain-pem",
+    "certificate-identity",
+    "identity",
+    "identity-regexp",
+    "identity-provider",
+    "identity-provider-regexp",
+    "claim",
+    "trusted-root",
+    "use-staging",
+    "ignore-paths",
+    "ignore-unsigned-files",
+    "allow-symlinks",
+];
 
 /// Where the termination message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +94,32 @@ pub(crate) struct Config {
     kernel: Option<Kernel>,
     fail_fast: bool,
     memory: Option<u64>,
+    /// The policy file that says all else.
+    policy_file: Option<PathBuf>,
     /// The policy without trust, which is read from files.
     policy: Policy,
     keys: Pem,
     certificates: Pem,
     identity: Option<String>,
     sigstore: Sigstore,
+}
+
+/// What signatures are trusted by.
+#[derive(Debug)]
+pub(crate) enum Trust {
+    /// A policy file, which has a rule for each model or none.
+    File(Box<PolicyFile>),
+    /// The settings, for every model.
+    Settings(Box<Policy>),
+}
+
+/// What counts for one model.
+#[derive(Debug)]
+pub(crate) struct ForModel {
+    pub(crate) policy: Policy,
+    pub(crate) id: Option<String>,
+    /// The rule of the policy file that it comes of.
+    pub(crate) rule: Option<PolicyReport>,
 }
 
 /// Where PEM comes from.
@@ -136,6 +177,7 @@ impl Config {
             kernel: given.parsed("kernel", "a kernel of this processor", |text| text.parse().ok())?,
             fail_fast: given.switch("fail-fast")?,
             memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
+            policy_file: given.path("policy"),
             policy: policy(&given, mode)?,
             keys: Pem::given(&given, "public-key")?,
             certificates: Pem::given(&given, "certificate-chain")?,
@@ -148,12 +190,21 @@ impl Config {
     }
 
     fn check_trust(&self, given: &Given) -> Result<(), Error> {
+        if let Some(policy) = given.by("policy") {
+            let beside = LEFT_TO_THE_POLICY.iter().find_map(|flag| given.by(flag));
+            return beside.map_or(Ok(()), |by| {
+                let what = format!("{policy} was given, and {by} does not go with it");
+                Err(Error::new(Code::ArgumentsConflict, what).with_help("leave it to the policy"))
+            });
+        }
         if self.keys.is_none() && self.certificates.is_none() && self.sigstore.identity.is_none() {
             return Err(Error::new(
                 Code::TrustMissing,
                 "nothing was given that a signature could be trusted by",
             )
-            .with_help("give --public-key, --certificate-chain or --identity, or their variables"));
+            .with_help(
+                "give --policy, --public-key, --certificate-chain or --identity, or their variables",
+            ));
         }
         match given.by("certificate-identity") {
             Some(by) if self.certificates.is_none() => Err(Error::new(
@@ -165,11 +216,38 @@ impl Config {
         }
     }
 
-    /// The policy with all that is trusted, which may have to be read from files.
+    /// All that is trusted, read from files.
     ///
     /// # Errors
-    /// `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`; those of a trusted root.
-    pub(crate) fn policy(&self, run: &Run) -> Result<Policy, Error> {
+    /// Those of the policy file, or else `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`; those of a
+    /// trusted root.
+    pub(crate) fn trust(&self, run: &Run) -> Result<Trust, Error> {
+        match &self.policy_file {
+            Some(path) => Ok(Trust::File(Box::new(PolicyFile::read(path)?))),
+            None => self.trusting(run).map(|policy| Trust::Settings(Box::new(policy))),
+        }
+    }
+
+    /// What counts for one model: a policy, and the model's id.
+    ///
+    /// # Errors
+    /// Those of [`PolicyFile::rule_for`]; `bad-argument` when a path is no model id.
+    pub(crate) fn for_model(&self, trust: &Trust, model: &Path, run: &Run) -> Result<ForModel, Error> {
+        let (policy, id, rule) = match trust {
+            Trust::Settings(policy) => ((**policy).clone(), self.model_id.clone(), None),
+            Trust::File(file) => {
+                let id = self.model_id.clone().map_or_else(|| model_id_of(model), Ok)?;
+                let applied =
+                    file.rule_for_with(&id, |instance| self.sigstore.stored(instance.clone(), run))?;
+                let rule = applied.report().clone();
+                (applied.into_policy().also(self.policy.clone())?, Some(id), Some(rule))
+            }
+        };
+        Ok(ForModel { policy, id, rule })
+    }
+
+    /// The policy of the settings, with all that is trusted.
+    fn trusting(&self, run: &Run) -> Result<Policy, Error> {
         let mut policy = self.policy.clone();
         let root = self.sigstore.root(run)?;
         for (from, text) in self.keys.read()? {

@@ -195,7 +195,7 @@ fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<P
     let started = Instant::now();
     let events: Arc<dyn weightseal::Events> = Arc::<Progress>::clone(progress);
     let run = config.run().cancel(cancel.clone()).events(events);
-    let policy = config.policy(&run);
+    let trust = config.trust(&run);
     for path in &config.models {
         let what = "a file that was truncated while it was mapped ended the check";
         let so_far = lock(reports).clone();
@@ -208,7 +208,7 @@ fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<P
         };
         let run = run.clone().read(mode);
         say(format_args!("checking {}", shown(path)));
-        let report = check::check(config, path, &policy, &run);
+        let report = check::check(config, path, &trust, &run);
         say(report.to_string().trim_end());
         lock(reports).push(Arc::new(report));
     }

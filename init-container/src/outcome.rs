@@ -15,7 +15,9 @@ use std::{
 
 use rustix::fs::OFlags;
 use serde::Serialize;
-use weightseal::{Binding, Finding, Identity, Mode, Report, Shown, SignatureReport, Verdict, sigbus};
+use weightseal::{
+    Binding, Finding, Identity, Mode, PolicyReport, Report, Shown, SignatureReport, Verdict, sigbus,
+};
 
 use crate::{
     config::{Termination, shown},
@@ -220,6 +222,7 @@ impl Bounded {
             verdict: report.verdict,
             admitted: report.admitted,
             mode: report.mode,
+            policy: report.policy.as_ref().map(bound_policy),
             assurance: report.assurance,
             signatures: report.signatures.iter().take(SIGNATURES).map(bound_signature).collect(),
             bound: report
@@ -247,6 +250,15 @@ fn bound_finding(finding: &Finding) -> Finding {
     bounded.tensors = bound_all(&finding.tensors);
     bounded.bundle = finding.bundle.as_ref().map(bound);
     bounded
+}
+
+fn bound_policy(policy: &PolicyReport) -> PolicyReport {
+    PolicyReport {
+        path: policy.path.as_ref().map(bound),
+        name: policy.name.as_ref().map(bound),
+        pattern: bound(&policy.pattern),
+        ..policy.clone()
+    }
 }
 
 fn bound_signature(signature: &SignatureReport) -> SignatureReport {

@@ -58,6 +58,12 @@ const SETTINGS: &[Setting] = &[
         "FILE",
         "A signature of the one model [default: MODEL/model.sig, or FILE.sig beside a single file]",
     ),
+    setting(
+        "policy",
+        Takes::One,
+        "FILE",
+        "Accept what the rule of this policy for the model accepts; what would weaken it is refused beside it",
+    ),
     setting("public-key", Takes::Paths, "FILE", "Accept signatures by the keys in this PEM file"),
     setting("public-key-pem", Takes::Pem, "", ""),
     setting(
@@ -117,7 +123,12 @@ const SETTINGS: &[Setting] = &[
         "DIGEST",
         "Demand this signed root digest of the one model, or another that is demanded",
     ),
-    setting("model-id", Takes::One, "ID", "What reports call the one model"),
+    setting(
+        "model-id",
+        Takes::One,
+        "ID",
+        "What policies and reports call the one model [default with a policy: its path]",
+    ),
     setting("name", Takes::One, "NAME", "Demand that the signer called the one model so"),
     setting("version", Takes::One, "VERSION", "Demand that the signer gave the one model this version"),
     setting(
@@ -232,7 +243,9 @@ impl Setting {
 fn command() -> Command {
     Command::new("weightseal-init")
         .about("Checks models before a pod starts, and ends with 0 only if every one of them passes.")
-        .override_usage("weightseal-init --model PATH (--public-key FILE | --certificate-chain FILE | --identity ID --identity-provider URL) [OPTIONS]")
+        .override_usage(
+            "weightseal-init --model PATH (--policy FILE | --public-key FILE | --certificate-chain FILE | --identity ID --identity-provider URL) [OPTIONS]",
+        )
         .after_help(
             "Each option can be given as the variable in brackets instead; the flag wins. Lists hold one value a line, lists of\n\
              key and certificate files have colons between. WEIGHTSEAL_PUBLIC_KEY_PEM and WEIGHTSEAL_CERTIFICATE_CHAIN_PEM hold\n\

@@ -46,11 +46,20 @@ impl Sigstore {
         if self.identity.is_none() {
             return Ok(None);
         }
-        let mut store = TrustStore::new(if self.staging { Instance::Staging } else { Instance::PublicGood });
+        let instance = if self.staging { Instance::Staging } else { Instance::PublicGood };
+        self.stored(instance, run).map(Some)
+    }
+
+    /// The trusted root of an instance, from the cache or this build.
+    ///
+    /// # Errors
+    /// Those of the cache.
+    pub(crate) fn stored(&self, instance: Instance, run: &Run) -> Result<TrustedRoot, Error> {
+        let mut store = TrustStore::new(instance);
         if let Some(cache) = &self.cache {
             store = store.cache_dir(cache);
         }
-        store.load(run).map(Some)
+        store.load(run)
     }
 }
 

@@ -189,6 +189,11 @@ codes! {
     ModelNotExpected, "model-not-expected", Rejected, "the policy is for another model than this one", "check the model's id, or write a rule for it";
     NameNotExpected, "name-not-expected", Rejected, "the signed name of the model is absent or another one", "check which model was meant";
     VersionNotExpected, "version-not-expected", Rejected, "the signed version of the model is absent or another one", "check which release was meant";
+    VersionTooLow, "version-too-low", Rejected, "the signed version of the model is older than the policy accepts", "use a later release of the model";
+    VersionIncomparable, "version-incomparable", Rejected, "the signed version of the model is not made of numbers with dots between, and cannot be compared", "sign with a version such as 1.2.0, or demand the version or digest itself";
+    SignedTooEarly, "signed-too-early", Rejected, "the model was signed before the time that the policy demands", "ask for a new signature";
+    StatementsDiffer, "statements-differ", Rejected, "the accepted signatures are not over the same content", "have all signers sign the model as it is, with the same settings";
+    PolicyNoRule, "policy-no-rule", Rejected, "no rule of the policy is for this model", "check the model's id (--model-id), or write a rule for it";
     AssuranceTooLow, "assurance-too-low", Rejected, "the check was weaker than the policy requires", "verify by hashing every byte";
 
     // Content.
@@ -230,6 +235,8 @@ codes! {
     PassphraseMissing, "passphrase-missing", Misuse, "the private key is encrypted and no passphrase was given", "give the passphrase by prompt, file or variable";
     PassphraseWrong, "passphrase-wrong", Misuse, "the passphrase does not open the private key", "check the passphrase";
     OutputExists, "output-exists", Misuse, "the output would replace a file that is not a signature", "choose another name, or force it";
+    PolicyAbsent, "policy-absent", Misuse, "there is no policy file at the place that was given", "check the path";
+    PolicyAmbiguous, "policy-ambiguous", Misuse, "several rules of the policy are for this model, and none of them is more specific", "make the pattern of one of them more specific";
     PolicyInvalid, "policy-invalid", Misuse, "the policy cannot be used", "correct the policy";
 }
 

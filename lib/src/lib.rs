@@ -73,10 +73,13 @@ pub use manifest::{
     Algorithm, Digest, Manifest, ManifestFile, Method, Resource, ResourceName, Serialization,
 };
 pub use model::{Failure, Model, Verified};
-pub use policy::{Accept, Mode, Policy, VerifiedStatement};
+pub use policy::{
+    Accept, Applied, Demands, Explanation, Match, Mode, Named, POLICY_SCHEMA, Policy, PolicyFile,
+    RevokedCounts, VerifiedStatement, model_id_of,
+};
 pub use report::{
-    Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, ProvenTime, REPORT_VERSION, Report,
-    RootOrigin, RootSource, SignatureReport, Verdict,
+    Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, PolicyReport, ProvenTime, REPORT_VERSION,
+    Report, RootOrigin, RootSource, SignatureReport, Verdict,
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};

@@ -27,6 +27,12 @@ pub const RESOURCES: usize = 4_000_000;
 /// Most symbolic links followed to resolve one path, as the kernel has it.
 pub const LINKS_FOLLOWED: usize = 40;
 
+/// Largest policy file, in bytes.
+pub const POLICY_BYTES: u64 = 1 << 20;
+
+/// Deepest nesting of a policy file: 32 levels of mappings and lists.
+pub const POLICY_DEPTH: usize = 32;
+
 /// Largest key, certificate or passphrase file that is read, in bytes.
 pub const KEY_BYTES: u64 = 1 << 20;
 

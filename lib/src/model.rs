@@ -13,7 +13,7 @@ use crate::{
     code::Code,
     hash::Hashing,
     manifest::Manifest,
-    policy::VerifiedStatement,
+    policy::{Pattern, VerifiedStatement},
     report::{Assurance, Finding, Report},
     shown::Shown,
     sign::Signer,
@@ -37,6 +37,8 @@ pub struct Model {
     git_paths: bool,
     symlinks: bool,
     unsigned: bool,
+    /// What a policy file says may be unsigned.
+    may_be_unsigned: Vec<Pattern>,
 }
 
 impl Model {
@@ -62,6 +64,7 @@ impl Model {
             git_paths: false,
             symlinks: false,
             unsigned: false,
+            may_be_unsigned: Vec::new(),
         }
     }
 
@@ -150,7 +153,14 @@ impl Model {
     pub fn verify(&self, policy: &Policy, bundles: &[Bundle], run: &Run) -> Result<Verified, Failure> {
         let started = Instant::now();
         let mut report = Report::new(self.source.to_string(), self.id.clone(), policy.is_mode());
-        let statements = policy.judge(bundles, self.id.as_deref(), run, &mut report);
+        report.policy = policy.origin().cloned();
+        let statements = match self.leaves_it_to(policy) {
+            Ok(()) => policy.judge(bundles, self.id.as_deref(), run, &mut report),
+            Err(finding) => {
+                report.findings.push(finding);
+                Vec::new()
+            }
+        };
         if let Err(error) = self.check(&statements, bundles, policy, run, &mut report) {
             report.findings.push(error.into_finding());
         }
@@ -161,6 +171,20 @@ impl Model {
         } else {
             Err(Failure { report: Box::new(report) })
         }
+    }
+
+    /// Refuses settings of the model's that would weaken a policy file: which files count is said there.
+    fn leaves_it_to(&self, policy: &Policy) -> Result<(), Finding> {
+        let settings = [
+            (!self.ignore.is_empty(), "that leaves out paths"),
+            (self.unsigned, "that tolerates files which are not signed"),
+            (self.symlinks, "that follows links"),
+        ];
+        let own = settings.iter().find(|(own, _)| *own && policy.content().is_some());
+        own.map_or(Ok(()), |(_, what)| {
+            let what = format!("a setting of the model {what} was given beside a policy file");
+            Err(Finding::new(Code::ArgumentsConflict, what))
+        })
     }
 
     /// Checks the content against every statement that was accepted; equal manifests are checked once.
@@ -175,6 +199,10 @@ impl Model {
         let mut model = self.clone();
         for path in bundles.iter().filter_map(Bundle::path) {
             model.leave_out_signature(path);
+        }
+        if let Some(content) = policy.content() {
+            model.symlinks = content.symlinks;
+            model.may_be_unsigned.clone_from(&content.unsigned);
         }
         let mut hashed = content::Hashed::default();
         let mut checked: Vec<&Manifest> = Vec::new();

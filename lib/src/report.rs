@@ -374,10 +374,29 @@ impl RootOrigin {
 /// What bound this model to the signature, beyond its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Binding {
-    /// `expected-digest`, `name` or `version`.
+    /// `expected-digest`, `name`, `version` or `min-version`.
     pub by: String,
     /// The value that was demanded and found.
     pub value: String,
+}
+
+/// Which policy file was applied, and which of its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyReport {
+    /// Where the file was read from; none of one that was given as bytes.
+    pub path: Option<String>,
+    /// SHA-256 over the file: `sha256:` and hex.
+    pub digest: String,
+    /// What the file calls itself.
+    pub name: Option<String>,
+    /// The number of the rule, from 1.
+    pub rule: usize,
+    /// The line on which the rule begins, from 1.
+    pub line: usize,
+    /// The pattern by which the rule matches the model's id.
+    pub pattern: String,
+    /// The rule's mode.
+    pub mode: Mode,
 }
 
 /// How many of what.
@@ -410,6 +429,8 @@ pub struct Report {
     pub admitted: bool,
     /// `enforce` or `warn`.
     pub mode: Mode,
+    /// The policy file and its rule, where one was applied.
+    pub policy: Option<PolicyReport>,
     /// How much the check is worth, where it came that far.
     pub assurance: Option<Assurance>,
     /// The bundles that were given.
@@ -440,6 +461,7 @@ impl Report {
             verdict: Verdict::CouldNotTell,
             admitted: false,
             mode,
+            policy: None,
             assurance: None,
             signatures: Vec::new(),
             bound: Vec::new(),

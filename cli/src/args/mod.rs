@@ -8,6 +8,7 @@ use crate::log::Level;
 
 mod method;
 mod model;
+mod policy;
 mod sign;
 mod sigstore;
 mod trust;
@@ -16,6 +17,7 @@ mod verify;
 
 pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
+pub(crate) use policy::{ExplainArgs, PolicyCommand};
 pub(crate) use sign::{Instance, KeyFile, SignArgs, SignConfig, Signing, SigstoreConfig};
 pub(crate) use trust::{TrustCommand, TrustCommandArgs};
 pub(crate) use values::default_signature;
@@ -140,6 +142,12 @@ pub(crate) enum Command {
     Keygen(KeygenArgs),
     /// Show, refresh or import the trusted root that Sigstore signatures are verified with
     Trust(TrustCommandArgs),
+    /// Check and explain policies: files that say who may sign which model
+    #[command(after_help = policy::EXAMPLES, arg_required_else_help = false)]
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -47,6 +47,14 @@ pub(crate) struct ModelConfig {
 }
 
 impl ModelArgs {
+    pub(super) fn leaves_out(&self) -> bool {
+        !self.ignore_paths.is_empty()
+    }
+
+    pub(super) fn follows_links(&self) -> bool {
+        self.allow_symlinks
+    }
+
     pub(crate) fn of(self, path: PathBuf) -> ModelConfig {
         ModelConfig {
             path,

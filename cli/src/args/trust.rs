@@ -100,11 +100,41 @@ impl TrustArgs {
         if let Some(file) = &self.trusted_root {
             return TrustedRoot::read(file);
         }
-        let store = self.instance.store()?;
+        self.current(self.instance.store()?, http, run)
+    }
+
+    /// The trusted root of an instance that a policy names, as these arguments say how it is kept current.
+    ///
+    /// # Errors
+    /// As [`resolve`](TrustArgs::resolve).
+    pub(crate) fn resolve_instance(
+        &self,
+        instance: Instance,
+        http: impl FnOnce() -> Result<Http, Error>,
+        run: &Run,
+    ) -> Result<TrustedRoot, Error> {
+        self.current(TrustStore::new(instance), http, run)
+    }
+
+    fn current(
+        &self,
+        store: TrustStore,
+        http: impl FnOnce() -> Result<Http, Error>,
+        run: &Run,
+    ) -> Result<TrustedRoot, Error> {
         match self.refresh() {
             Refresh::Never => store.load(run),
             refresh => store.http(http()?).resolve(refresh, run),
         }
+    }
+
+    /// Which of the flags were given that say what is trusted, and not how it is kept current.
+    pub(crate) fn choosing(&self) -> [(bool, &'static str); 3] {
+        [
+            (self.trusted_root.is_some(), "--trusted-root"),
+            (self.instance.use_staging, "--use-staging"),
+            (self.instance.tuf_mirror.is_some(), "--tuf-mirror"),
+        ]
     }
 
     /// When the trusted root is fetched anew.

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
-use weightseal::{Code, Error, Mode, Policy, SigstoreIdentity};
+use weightseal::{Code, Error, Mode, Policy, SigstoreIdentity, model_id_of};
 
 use super::{
     Method, ModelArgs, ModelConfig, RunArgs, RunConfig, Words,
     method::{Given, feature_missing, infer},
     model::{CONTENT, LIMITS},
+    policy::leave_it_to_the_policy,
     sigstore::{IdentityArgs, SIGSTORE},
     trust::TrustArgs,
     values::{self, default_signature},
@@ -29,6 +30,10 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     words: Words,
 
+    /// The policy: a file that says who may sign which model. What would weaken it is refused beside it
+    #[arg(long, value_name = "FILE", env = "WEIGHTSEAL_POLICY", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    policy: Option<PathBuf>,
+
     /// The signature; may be given several times, and then every one of them has to be accepted, unless --require says
     /// how many [default: MODEL/model.sig, or FILE.sig beside a single file]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -38,9 +43,9 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     require: Option<u16>,
 
-    /// Whether what is not verified fails, or passes with exit code 0 and a report that says so
-    #[arg(long, value_enum, default_value_t = ModeArg::Enforce)]
-    mode: ModeArg,
+    /// Whether what is not verified fails, or passes with exit code 0 and a report that says so [default: enforce]
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
 
     /// Write the report as JSON to this file as well; a regular file is replaced, and one of an earlier run is removed
     /// at the start
@@ -81,7 +86,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long = "version", value_name = "VERSION", help_heading = POLICY)]
     release: Option<String>,
 
-    /// The id of the model, for the report
+    /// The id of the model, by which a policy's rules match it [default with a policy: its path]
     #[arg(long, value_name = "ID", help_heading = POLICY)]
     model_id: Option<String>,
 
@@ -155,8 +160,18 @@ pub(crate) struct VerifyConfig {
 #[derive(Debug)]
 pub(crate) enum Trust {
     Keys(Vec<PathBuf>),
-    Certificates { chain: Vec<PathBuf>, identity: Option<String>, at: Option<i64>, log_fingerprints: bool },
+    Certificates {
+        chain: Vec<PathBuf>,
+        identity: Option<String>,
+        at: Option<i64>,
+        log_fingerprints: bool,
+    },
     Sigstore(Box<SigstoreIdentity>),
+    /// A policy file, and the model's id.
+    Policy {
+        file: PathBuf,
+        model_id: String,
+    },
 }
 
 /// Where the trusted root comes from.
@@ -198,7 +213,7 @@ impl VerifyArgs {
         let usual = self.model().ok().map(|model| default_signature(&model));
         let given = [&self.signature, &self.public_key, &self.certificate_chain];
         let roots = self.trust_config.iter().map(PathBuf::as_path).chain(self.roots.given_root());
-        let files = given.into_iter().flatten().map(PathBuf::as_path).chain(roots);
+        let files = given.into_iter().flatten().chain(&self.policy).map(PathBuf::as_path).chain(roots);
         files.map(ToOwned::to_owned).chain(usual).collect()
     }
 
@@ -208,8 +223,8 @@ impl VerifyArgs {
 
     pub(crate) fn mode(&self) -> Mode {
         match self.mode {
-            ModeArg::Enforce => Mode::Enforce,
-            ModeArg::Warn => Mode::Warn,
+            Some(ModeArg::Warn) => Mode::Warn,
+            Some(ModeArg::Enforce) | None => Mode::Enforce,
         }
     }
 
@@ -219,8 +234,11 @@ impl VerifyArgs {
     /// `bad-argument`, `arguments-conflict`, `feature-missing`, `trust-missing`.
     pub(crate) fn check(self) -> Result<VerifyConfig, Error> {
         let (named, model) = self.words.resolve()?;
+        let policy = self.demands()?;
+        if let Some(file) = self.policy.clone() {
+            return self.with_policy(file, named, model, policy);
+        }
         let method = infer(named, &self.given())?;
-        let policy = self.policy()?;
         let given_root = self.trust_config.is_some() || self.roots.given_root().is_some();
         let roots = Roots {
             needed: method == Method::Sigstore || given_root,
@@ -269,7 +287,43 @@ impl VerifyArgs {
         })
     }
 
-    fn policy(&self) -> Result<Policy, Error> {
+    /// The configuration with a policy: flags may only demand more than it does.
+    fn with_policy(
+        self,
+        file: PathBuf,
+        named: Option<Method>,
+        model: PathBuf,
+        demands: Policy,
+    ) -> Result<VerifyConfig, Error> {
+        let roots =
+            self.roots.choosing().into_iter().chain([(self.trust_config.is_some(), "--trust-config")]);
+        let others = [
+            (self.mode.is_some(), "--mode"),
+            (self.require.is_some(), "--require"),
+            (self.ignore_unsigned_files, "--ignore-unsigned-files"),
+            (self.content.leaves_out(), "--ignore-paths"),
+            (self.content.follows_links(), "--allow-symlinks"),
+        ];
+        let others: Vec<_> = others.into_iter().chain(roots).collect();
+        leave_it_to_the_policy(named, &self.given(), &others)?;
+        let model_id = self.model_id.map_or_else(|| model_id_of(&model), Ok)?;
+        Ok(VerifyConfig {
+            unsigned: false,
+            trust: Trust::Policy { file, model_id: model_id.clone() },
+            roots: Roots { needed: false, args: self.roots, trust_config: None, tls_ca: self.tls_ca },
+            demands: Demands {
+                signatures: self.signature,
+                usual: default_signature(&model),
+                model_id: Some(model_id),
+                policy: demands,
+            },
+            model: self.content.of(model),
+            fail_fast: self.fail_fast,
+            run: self.run,
+        })
+    }
+
+    fn demands(&self) -> Result<Policy, Error> {
         let mut policy = Policy::new().mode(self.mode());
         if let Some(signers) = self.require {
             policy = policy.require(usize::from(signers));

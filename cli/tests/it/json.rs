@@ -17,6 +17,7 @@ pub(crate) struct Report {
     pub(crate) verdict: String,
     pub(crate) admitted: bool,
     mode: String,
+    pub(crate) policy: Option<Policy>,
     assurance: Option<String>,
     signatures: Vec<Signature>,
     bound: Vec<Binding>,
@@ -31,6 +32,18 @@ impl Report {
     pub(crate) fn codes(&self) -> Vec<&str> {
         self.findings.iter().map(|finding| finding.code.as_str()).collect()
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Policy {
+    path: Option<String>,
+    pub(crate) digest: String,
+    name: Option<String>,
+    pub(crate) rule: usize,
+    line: usize,
+    pattern: String,
+    mode: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -301,6 +314,93 @@ fn every_command_says_in_json_what_is_documented_and_no_more() {
     assert_eq!((about.name.as_str(), about.version.as_str()), ("weightseal", env!("CARGO_PKG_VERSION")));
     let plain = world.run(&["--version", "--json"]).expect_code(0).out();
     assert_eq!(serde_json::from_str::<About>(&plain).unwrap().features, about.features);
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checked {
+    version: u32,
+    policy: String,
+    valid: bool,
+    digest: Option<String>,
+    name: Option<String>,
+    identities: Option<usize>,
+    rules: Option<usize>,
+    problems: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Explained {
+    version: u32,
+    model_id: String,
+    policy: Policy,
+    why: String,
+    demands: Demands,
+    others: Vec<Match>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Demands {
+    signatures: usize,
+    of: Vec<Who>,
+    name: Option<String>,
+    min_version: Option<String>,
+    digests: Vec<String>,
+    signed_after: Option<String>,
+    assurance: String,
+    unsigned: Vec<String>,
+    allow_symlinks: bool,
+    revoked: RevokedCounts,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Who {
+    name: String,
+    identity: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokedCounts {
+    digests: usize,
+    keys: usize,
+    certificates: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Match {
+    rule: usize,
+    line: usize,
+    pattern: String,
+    why: String,
+}
+
+#[test]
+fn policies_are_told_in_json() {
+    let world = World::new();
+    world.write(
+        "policy.yaml",
+        "apiVersion: weightseal/v1\nkind: Policy\nidentities: {release: {key: {file: release.pub}}}\nrules:\n  \
+         - {models: ['acme/*'], require: {of: [release]}, name_is_model_id: true}\n  \
+         - {models: ['**'], require: {of: [release]}, identity: any-model-of-these}\n",
+    );
+    let checked: Checked = read(&world, &["policy", "check", "policy.yaml"], 0);
+    assert_eq!((checked.valid, checked.identities, checked.rules), (true, Some(1), Some(2)));
+    world.write("bad.yaml", "kind: Policy\n");
+    let bad: Checked = read(&world, &["policy", "check", "bad.yaml"], 2);
+    assert!(!bad.valid && bad.digest.is_none() && bad.problems[0].code == "policy-invalid");
+    let explain = ["policy", "explain", "acme/llama", "--policy", "policy.yaml"];
+    let explained: Explained = read(&world, &explain, 0);
+    assert_eq!((explained.policy.rule, explained.others.len(), explained.demands.of.len()), (1, 1, 1));
+    assert_eq!(Some(&explained.policy.digest), checked.digest.as_ref());
+    world.run(&["sign", "m", "--private-key", "release.key", "--name", "acme/llama", "-q"]).expect_code(0);
+    let verify = ["verify", "m", "--policy", "policy.yaml", "--model-id", "acme/llama"];
+    let report: Report = read(&world, &verify, 0);
+    assert_eq!(report.policy.unwrap().digest, explained.policy.digest);
 }
 
 #[test]

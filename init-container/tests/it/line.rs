@@ -28,6 +28,7 @@ pub(crate) struct Model {
     pub(crate) verdict: String,
     pub(crate) admitted: bool,
     pub(crate) mode: String,
+    pub(crate) policy: Option<Policy>,
     pub(crate) assurance: Option<String>,
     pub(crate) signatures: Vec<Signature>,
     pub(crate) bound: Vec<Binding>,
@@ -37,6 +38,18 @@ pub(crate) struct Model {
     pub(crate) seconds: f64,
     pub(crate) findings: Vec<Finding>,
     pub(crate) more_findings: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Policy {
+    pub(crate) path: Option<String>,
+    pub(crate) digest: String,
+    pub(crate) name: Option<String>,
+    pub(crate) rule: usize,
+    pub(crate) line: usize,
+    pub(crate) pattern: String,
+    pub(crate) mode: String,
 }
 
 #[derive(Debug, Deserialize)]

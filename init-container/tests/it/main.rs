@@ -6,6 +6,7 @@ mod admitted;
 mod ended;
 mod line;
 mod pod;
+mod policy;
 mod refused;
 
 use std::{

@@ -50,6 +50,7 @@ pub(super) fn check(
         ignore: ignored(model, manifest),
         follow_links: model.symlinks && serialization.allow_symlinks,
         tolerate_unsigned: model.unsigned,
+        may_be_unsigned: &model.may_be_unsigned,
     };
     // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
     let base_name = model.source.base_name();

@@ -24,6 +24,7 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
         ignore: ignore_paths.iter().map(String::as_str).collect(),
         follow_links: model.symlinks,
         tolerate_unsigned: false,
+        may_be_unsigned: &[],
     };
     let source = &*model.source;
     let nothing_signed = |_: &str| Signed::No;

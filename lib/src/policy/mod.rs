@@ -1,20 +1,32 @@
-//! Policy: which models, who may sign, what is revoked, and how sure one has to be. In memory.
+//! Policy: which models, who may sign, what is revoked, and how sure one has to be. In memory; `file` reads it from YAML.
 //!
 //! A policy is the only way from proofs to a [`VerifiedStatement`], and that is the only way to an expected manifest.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use serde::Serialize;
 
 use crate::{
-    Bundle, Error, Run,
-    bundle::Statement,
+    Error,
     code::Code,
     manifest::{Algorithm, Digest},
-    report::{Assurance, Binding, Finding, Report, SignatureReport},
+    report::{Assurance, PolicyReport},
     shown::Shown,
-    verify::{CertificateVerifier, KeyVerifier, NotProven, Proof, Verifier},
+    verify::{CertificateVerifier, KeyVerifier, Verifier},
 };
+
+mod file;
+mod glob;
+mod judge;
+mod signers;
+mod version;
+
+pub use file::{
+    Applied, Demands, Explanation, Match, Named, POLICY_SCHEMA, PolicyFile, RevokedCounts, model_id_of,
+};
+pub(crate) use glob::Pattern;
+pub use judge::VerifiedStatement;
+use version::Version;
 
 /// What becomes of a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -59,17 +71,33 @@ impl Accept {
 /// signature has to be accepted, every byte has to be hashed, and what is not verified does not pass.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    accepts: Vec<Accept>,
+    /// Who is accepted, and the name under which he counts.
+    accepts: Vec<(Option<String>, Accept)>,
     require: Option<usize>,
-    digests: Vec<Digest>,
+    /// Of each of these, one.
+    digests: Vec<Vec<Digest>>,
     revoked_keys: HashSet<String>,
     revoked_certificates: HashSet<String>,
     revoked_digests: HashSet<String>,
     model: Option<String>,
     name: Option<String>,
     version: Option<String>,
+    min_version: Option<Version>,
+    signed_after: Option<i64>,
+    same_content: bool,
     assurance: Assurance,
     mode: Mode,
+    content: Option<Content>,
+    origin: Option<PolicyReport>,
+}
+
+/// What a policy file says about which files count; a model's own settings are refused beside it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Content {
+    /// Whether links that stay in the model are followed, if it was signed so.
+    pub(crate) symlinks: bool,
+    /// The files that need not be signed.
+    pub(crate) unsigned: Vec<Pattern>,
 }
 
 impl Default for Policy {
@@ -91,15 +119,28 @@ impl Policy {
             model: None,
             name: None,
             version: None,
+            min_version: None,
+            signed_after: None,
+            same_content: false,
             assurance: Assurance::Hashed,
             mode: Mode::Enforce,
+            content: None,
+            origin: None,
         }
     }
 
     /// Counts this one's signature.
     #[must_use]
     pub fn accept(mut self, accept: Accept) -> Self {
-        self.accepts.push(accept);
+        self.accepts.push((None, accept));
+        self
+    }
+
+    /// Counts this one's signature under a name. Of several signers each then counts as one of the names, and each name
+    /// counts once.
+    #[must_use]
+    pub fn accept_as(mut self, name: impl Into<String>, accept: Accept) -> Self {
+        self.accepts.push((Some(name.into()), accept));
         self
     }
 
@@ -118,7 +159,11 @@ impl Policy {
     /// # Errors
     /// `digest-malformed`, `algorithm-unsupported` unless it is a SHA-256 digest, as `sha256:HEX` or as hex.
     pub fn digest(mut self, digest: &str) -> Result<Self, Error> {
-        self.digests.push(root_digest(digest)?);
+        let digest = root_digest(digest)?;
+        match self.digests.first_mut() {
+            Some(any) => any.push(digest),
+            None => self.digests.push(vec![digest]),
+        }
         Ok(self)
     }
 
@@ -136,6 +181,55 @@ impl Policy {
         self
     }
 
+    /// Demands that the signer gave the model this version or a later one: one to eight decimal numbers with dots between,
+    /// compared number by number, a missing one as 0. What cannot be compared so is refused.
+    ///
+    /// # Errors
+    /// `bad-argument` when this version cannot be compared.
+    pub fn min_version(mut self, version: &str) -> Result<Self, Error> {
+        let what = || format!("{:?} is not a version of numbers with dots between", Shown(version));
+        self.min_version =
+            Some(Version::parse(version).ok_or_else(|| Error::new(Code::BadArgument, what()))?);
+        Ok(self)
+    }
+
+    /// Demands that a log or a timestamp proves that the model was signed at this time or later, in seconds since 1970. This
+    /// machine's clock proves nothing of it.
+    #[must_use]
+    pub fn signed_after(mut self, unix: i64) -> Self {
+        self.signed_after = Some(unix);
+        self
+    }
+
+    /// Demands that all accepted signatures are over the same resources: with several signers, all of them mean this content.
+    #[must_use]
+    pub fn same_content(mut self) -> Self {
+        self.same_content = true;
+        self
+    }
+
+    /// Adds what another policy demands of a model and what it revokes: digests, name, versions, time, model. Who is accepted
+    /// and how strictly stays as it is.
+    ///
+    /// # Errors
+    /// `arguments-conflict` when both demand another name, version or model, so that nothing could satisfy them.
+    pub fn also(mut self, more: Policy) -> Result<Self, Error> {
+        both("name", &mut self.name, more.name)?;
+        both("version", &mut self.version, more.version)?;
+        both("model id", &mut self.model, more.model)?;
+        self.digests.extend(more.digests);
+        self.revoked_keys.extend(more.revoked_keys);
+        self.revoked_certificates.extend(more.revoked_certificates);
+        self.revoked_digests.extend(more.revoked_digests);
+        self.signed_after = self.signed_after.max(more.signed_after);
+        self.same_content |= more.same_content;
+        self.min_version = match (self.min_version, more.min_version) {
+            (Some(own), Some(other)) if own.is_before(&other) => Some(other),
+            (own, other) => own.or(other),
+        };
+        Ok(self)
+    }
+
     /// Says that this policy is for the model with this id only; any other is refused.
     #[must_use]
     pub fn model(mut self, id: impl Into<String>) -> Self {
@@ -148,8 +242,7 @@ impl Policy {
     /// # Errors
     /// `bad-argument` unless it is the hex of a SHA-256; colons, spaces and case do not matter.
     pub fn revoke_key(mut self, fingerprint: &str) -> Result<Self, Error> {
-        let hex = revoked_hex(fingerprint, 64..=64, "a key's SHA-256 fingerprint of 64 hex digits")?;
-        self.revoked_keys.insert(hex);
+        self.revoked_keys.insert(key_hex(fingerprint)?);
         Ok(self)
     }
 
@@ -158,9 +251,7 @@ impl Policy {
     /// # Errors
     /// `bad-argument` unless it is hex of at most 40 digits, or of 64; colons, spaces and case do not matter.
     pub fn revoke_certificate(mut self, serial: &str) -> Result<Self, Error> {
-        let what = "a serial number of up to 40 hex digits, or a SHA-256 of 64";
-        let hex = revoked_hex(serial, 1..=40, what).or_else(|_| revoked_hex(serial, 64..=64, what))?;
-        self.revoked_certificates.insert(without_zeros(&hex));
+        self.revoked_certificates.insert(certificate_hex(serial)?);
         Ok(self)
     }
 
@@ -187,6 +278,20 @@ impl Policy {
         self
     }
 
+    /// Which files count, and of which file and rule this is a part.
+    pub(crate) fn of_file(mut self, content: Content, origin: PolicyReport) -> Self {
+        (self.content, self.origin) = (Some(content), Some(origin));
+        self
+    }
+
+    pub(crate) fn content(&self) -> Option<&Content> {
+        self.content.as_ref()
+    }
+
+    pub(crate) fn origin(&self) -> Option<&PolicyReport> {
+        self.origin.as_ref()
+    }
+
     pub(crate) fn is_mode(&self) -> Mode {
         self.mode
     }
@@ -194,192 +299,19 @@ impl Policy {
     pub(crate) fn least_assurance(&self) -> Assurance {
         self.assurance
     }
-
-    /// Steps 1 to 3 of a verification: proves the bundles, asks whether their signers may sign this model, and gives out the
-    /// statements that are true. What was found goes into the report; nothing is given out when it does not suffice.
-    pub(crate) fn judge(
-        &self,
-        bundles: &[Bundle],
-        model_id: Option<&str>,
-        run: &Run,
-        report: &mut Report,
-    ) -> Vec<VerifiedStatement> {
-        if let Err(finding) = self.preconditions(bundles, model_id) {
-            report.findings.push(finding);
-            return Vec::new();
-        }
-        let mut accepted = Vec::new();
-        let mut refused = Vec::new();
-        for bundle in bundles {
-            let mut row = SignatureReport::of(bundle);
-            match self.accept_bundle(bundle, run, &mut row) {
-                Ok(statement) => {
-                    row.accepted = true;
-                    accepted.push(statement);
-                }
-                Err(mut finding) => {
-                    finding.bundle = bundle.path.clone();
-                    refused.push(finding);
-                }
-            }
-            report.signatures.push(row);
-        }
-        let signers = signers(&accepted);
-        let enough = self.require.map_or(refused.is_empty(), |required| signers >= required);
-        if !enough {
-            if let Some(required) = self.require.filter(|_| refused.is_empty() || !accepted.is_empty()) {
-                let what = format!("{signers} of {required} required signers have signed");
-                refused.push(Finding::new(Code::TooFewSignatures, what));
-            }
-            report.findings.append(&mut refused);
-            return Vec::new();
-        }
-        // With k of n, a signature that does not count is no finding, but it is not passed over in silence either.
-        for finding in refused {
-            for row in
-                report.signatures.iter_mut().filter(|row| !row.accepted && row.bundle == finding.bundle)
-            {
-                row.notes.push(format!("{}: {}", finding.code, finding.what));
-            }
-        }
-        report.bound = self.bound(&accepted);
-        accepted
-    }
-
-    fn preconditions(&self, bundles: &[Bundle], model_id: Option<&str>) -> Result<(), Finding> {
-        if self.accepts.is_empty() {
-            return Err(Finding::new(
-                Code::TrustMissing,
-                "nothing was given that a signature could be trusted by",
-            ));
-        }
-        if bundles.is_empty() {
-            return Err(Finding::new(Code::SignatureMissing, "the model has no signature"));
-        }
-        if let Some(wanted) = &self.model
-            && model_id != Some(wanted)
-        {
-            let actual = model_id.unwrap_or("without an id");
-            return Err(Finding::new(
-                Code::ModelNotExpected,
-                format!(
-                    "the policy is for the model {:?}, and this one is {:?}",
-                    Shown(wanted),
-                    Shown(actual)
-                ),
-            )
-            .differs(wanted, actual));
-        }
-        Ok(())
-    }
-
-    /// Proves one bundle and holds its statement against the rules.
-    fn accept_bundle(
-        &self,
-        bundle: &Bundle,
-        run: &Run,
-        row: &mut SignatureReport,
-    ) -> Result<VerifiedStatement, Finding> {
-        let proof = self.prove(bundle, run)?;
-        row.identity = Some(proof.identity.clone());
-        row.time = Some(proof.time.clone());
-        row.notes.clone_from(&proof.notes);
-        row.logged.clone_from(&proof.logged);
-        row.trusted_root.clone_from(&proof.root);
-        if self.revoked_keys.contains(&proof.key) || self.revoked_keys.contains(&proof.hint) {
-            return Err(Finding::new(Code::KeyRevoked, format!("the key {} is revoked", proof.key)));
-        }
-        if let Some(serial) = proof
-            .certificates
-            .iter()
-            .find(|serial| self.revoked_certificates.contains(&without_zeros(serial)))
-        {
-            return Err(Finding::new(
-                Code::CertificateRevoked,
-                format!("the certificate {serial} is revoked"),
-            ));
-        }
-        let statement = Statement::parse(proof.payload.clone()).map_err(Error::into_finding)?;
-        let digest = statement.manifest().root_digest();
-        row.describe(&statement);
-        if self.revoked_digests.contains(&digest.hex()) {
-            return Err(Finding::new(Code::ModelRevoked, format!("the model {digest} is revoked")));
-        }
-        if !self.digests.is_empty() && !self.digests.contains(&digest) {
-            let expected = self.digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-            return Err(Finding::new(
-                Code::DigestNotExpected,
-                "the signature is for another model or release than expected",
-            )
-            .differs(expected, digest));
-        }
-        let release = statement.release();
-        demand(Code::NameNotExpected, "name", self.name.as_ref(), release.name.as_ref())?;
-        demand(Code::VersionNotExpected, "version", self.version.as_ref(), release.version.as_ref())?;
-        let mut who = proof.identity.names();
-        who.push(proof.key);
-        Ok(VerifiedStatement { statement, who })
-    }
-
-    /// Asks each accepted verifier; the reason that tells most is given when none proves the bundle.
-    fn prove(&self, bundle: &Bundle, run: &Run) -> Result<Proof, Finding> {
-        if cfg!(not(feature = "sigstore")) && bundle.signing_method() == "sigstore" {
-            return Err(Finding::new(
-                Code::MethodUnsupported,
-                "the bundle was signed with Sigstore, which this build cannot verify",
-            ));
-        }
-        let telling = |code| match code {
-            Code::MethodNotAccepted => 0,
-            Code::KeyNotTrusted | Code::CertificateAnchorUnknown => 1,
-            Code::CertificateIdentity => 2,
-            _ => 3,
-        };
-        let mut reason: Option<Finding> = None;
-        for Accept(verifier) in &self.accepts {
-            let finding = match verifier.verify(bundle, run) {
-                Ok(proof) => return Ok(proof),
-                Err(NotProven::NotMine(finding) | NotProven::Refused(finding)) => finding,
-            };
-            if reason.as_ref().is_none_or(|before| telling(finding.code) > telling(before.code)) {
-                reason = Some(finding);
-            }
-        }
-        Err(reason.unwrap_or_else(|| {
-            Finding::new(Code::TrustMissing, "nothing was given that a signature could be trusted by")
-        }))
-    }
-
-    fn bound(&self, accepted: &[VerifiedStatement]) -> Vec<Binding> {
-        let mut bound = Vec::new();
-        let mut bind = |by: &str, value: String| bound.push(Binding { by: by.to_owned(), value });
-        if !self.digests.is_empty() {
-            let found: HashSet<String> = accepted
-                .iter()
-                .map(|statement| statement.statement.manifest().root_digest().to_string())
-                .collect();
-            found.into_iter().for_each(|digest| bind("expected-digest", digest));
-        }
-        if let Some(name) = &self.name {
-            bind("name", name.clone());
-        }
-        if let Some(version) = &self.version {
-            bind("version", version.clone());
-        }
-        bound
-    }
 }
 
-/// Holds a signed annotation against the one that is demanded.
-fn demand(code: Code, what: &str, wanted: Option<&String>, actual: Option<&String>) -> Result<(), Finding> {
-    match wanted {
-        Some(wanted) if actual != Some(wanted) => {
-            let actual = actual.map_or("none", String::as_str);
-            Err(Finding::new(
-                code,
-                format!("the signed {what} of the model is {:?}, not {:?}", Shown(actual), Shown(wanted)),
-            )
-            .differs(wanted, actual))
+/// Makes one demand of two, which must not contradict each other.
+fn both(what: &str, own: &mut Option<String>, more: Option<String>) -> Result<(), Error> {
+    match (&*own, more) {
+        (Some(own), Some(more)) if *own != more => Err(Error::new(
+            Code::ArgumentsConflict,
+            format!("the {what} {:?} is demanded, and the policy demands {:?}", Shown(&more), Shown(own)),
+        )
+        .with_help("leave it to the policy")),
+        (None, Some(more)) => {
+            *own = Some(more);
+            Ok(())
         }
         _ => Ok(()),
     }
@@ -397,6 +329,16 @@ fn root_digest(text: &str) -> Result<Digest, Error> {
     }
 }
 
+fn key_hex(fingerprint: &str) -> Result<String, Error> {
+    revoked_hex(fingerprint, 64..=64, "a key's SHA-256 fingerprint of 64 hex digits")
+}
+
+fn certificate_hex(serial: &str) -> Result<String, Error> {
+    let what = "a serial number of up to 40 hex digits, or a SHA-256 of 64";
+    let hex = revoked_hex(serial, 1..=40, what).or_else(|_| revoked_hex(serial, 64..=64, what))?;
+    Ok(without_zeros(&hex))
+}
+
 /// What is revoked, as plain lower-case hex; what cannot be such a thing must not look revoked.
 fn revoked_hex(text: &str, digits: std::ops::RangeInclusive<usize>, what: &str) -> Result<String, Error> {
     let lower = text.trim().to_ascii_lowercase();
@@ -412,67 +354,4 @@ fn revoked_hex(text: &str, digits: std::ops::RangeInclusive<usize>, what: &str) 
 /// A serial number without leading zeros, so that `0A`, `0a` and `a` are one.
 fn without_zeros(hex: &str) -> String {
     hex.trim_start_matches('0').to_owned()
-}
-
-/// How many people signed: statements that share a key, a subject or any other name are one person's.
-fn signers(accepted: &[VerifiedStatement]) -> usize {
-    let mut people: Vec<HashSet<&str>> = Vec::new();
-    for statement in accepted {
-        let marks: HashSet<&str> = statement.who.iter().map(String::as_str).collect();
-        let (same, mut others): (Vec<_>, Vec<_>) =
-            people.into_iter().partition(|person| !person.is_disjoint(&marks));
-        others.push(same.into_iter().flatten().chain(marks).collect());
-        people = others;
-    }
-    people.len()
-}
-
-/// A statement that an accepted identity signed; made by [`Policy`] alone.
-pub struct VerifiedStatement {
-    statement: Statement,
-    /// By what the signer is known: his key's fingerprint and all his names.
-    who: Vec<String>,
-}
-
-impl VerifiedStatement {
-    /// The statement.
-    pub fn statement(&self) -> &Statement {
-        &self.statement
-    }
-}
-
-impl fmt::Debug for VerifiedStatement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VerifiedStatement({})", self.statement.manifest().root_digest())
-    }
-}
-
-impl SignatureReport {
-    fn of(bundle: &Bundle) -> Self {
-        SignatureReport {
-            bundle: bundle.path.clone(),
-            accepted: false,
-            signing_method: Some(bundle.signing_method().to_owned()),
-            identity: None,
-            time: None,
-            logged: Vec::new(),
-            trusted_root: None,
-            root_digest: None,
-            serialization: None,
-            hash_algorithm: None,
-            name: None,
-            version: None,
-            notes: Vec::new(),
-        }
-    }
-
-    /// Adds what a proven statement says.
-    fn describe(&mut self, statement: &Statement) {
-        let serialization = statement.manifest().serialization();
-        self.root_digest = Some(statement.manifest().root_digest().to_string());
-        self.serialization = Some(serialization.method.name().to_owned());
-        self.hash_algorithm = Some(serialization.algorithm.name().to_owned());
-        self.name.clone_from(&statement.release().name);
-        self.version.clone_from(&statement.release().version);
-    }
 }

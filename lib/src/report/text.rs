@@ -16,6 +16,10 @@ impl fmt::Display for Report {
         let admitted =
             if self.admitted && self.verdict != Verdict::Verified { " (admitted: warn mode)" } else { "" };
         writeln!(f, "{}{admitted}: {}", self.verdict, Shown(&self.model))?;
+        if let Some(policy) = &self.policy {
+            let path = policy.path.as_deref().unwrap_or(&policy.digest);
+            writeln!(f, "  policy: rule {} in {} ({:?})", policy.rule, Shown(path), Shown(&policy.pattern))?;
+        }
         for signature in &self.signatures {
             write_signature(f, signature)?;
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Entry, Kind, Source};
-use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown};
+use crate::{Error, Run, code::Code, limits, policy::Pattern, report::Finding, shown::Shown};
 
 /// What Git keeps beside a model; left out at its top level unless the caller wants it signed.
 pub(crate) const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
@@ -17,6 +17,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) follow_links: bool,
     /// Whether entries that are not signed are tolerated, whatever they are.
     pub(crate) tolerate_unsigned: bool,
+    /// Files that are tolerated when they are not signed; links and whatever else is no file are not.
+    pub(crate) may_be_unsigned: &'a [Pattern],
 }
 
 /// A model's files as they count, sorted by name, and what is wrong with the others.
@@ -83,7 +85,8 @@ impl Listing {
                 self.ignored += 1;
                 return;
             }
-            if rules.tolerate_unsigned {
+            let allowed = || rules.may_be_unsigned.iter().any(|pattern| pattern.matches(&entry.name));
+            if rules.tolerate_unsigned || (entry.kind == Kind::File && allowed()) {
                 self.tolerated += 1;
                 return;
             }

@@ -28,6 +28,8 @@ const TRUST_CONFIG: &str = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+
 pub struct TrustedRoot {
     pub(crate) family: family::TrustedRoot,
     pub(crate) origin: RootOrigin,
+    /// How old it may be, by the caller's word.
+    max_age: Option<Duration>,
 }
 
 impl TrustedRoot {
@@ -74,7 +76,7 @@ impl TrustedRoot {
         // Whatever the library refuses of it is told here and not with the first bundle.
         sigstore_verify::Verifier::new(&family)
             .map_err(|error| invalid(format!("cannot be used: {error}")))?;
-        Ok(TrustedRoot { family, origin })
+        Ok(TrustedRoot { family, origin, max_age: None })
     }
 
     /// Reads a trusted root, or a trust configuration, from a file.
@@ -93,13 +95,20 @@ impl TrustedRoot {
         TrustedRoot::parse(&bytes, RootOrigin::given(path.display().to_string()))
     }
 
+    /// The same, with which nothing is verified when it was last known to be current longer ago than this.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
     /// Whether it is young enough to be used; what a reader should know of its age.
     ///
     /// # Errors
     /// `trust-root-stale` when its age is more than `most`, or is not known.
     pub(crate) fn fresh(&self, most: Option<Duration>, run: &Run) -> Result<Vec<String>, Finding> {
         let now = run.now_unix();
-        if let Some(most) = most {
+        if let Some(most) = most.into_iter().chain(self.max_age).min() {
             let age = self.origin.as_of.map(|time| now.saturating_sub(time));
             if age.is_none_or(|age| age > i64::try_from(most.as_secs()).unwrap_or(i64::MAX)) {
                 let days = |seconds: i64| format!("{} days", seconds / 86_400);

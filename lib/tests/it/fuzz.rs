@@ -5,7 +5,7 @@ use std::sync::Arc;
 use testkit::pki::{Key, KeyKind, Shape};
 use weightseal::{
     Accept, Algorithm, Bundle, CertificateSigner, CertificateVerifier, Digest, Hashing, KeySigner, Memory,
-    Model, Policy, PrivateKey, PublicKey, ResourceName, Run, Shown, Statement, json,
+    Model, Policy, PolicyFile, PrivateKey, PublicKey, ResourceName, Run, Shown, Statement, json,
 };
 
 use crate::good::{one, signer};
@@ -242,6 +242,32 @@ fn certificates_and_chains() {
         let verified = model().verify(&policy, &[with(der)], &Run::new().threads(1)).is_ok();
         assert_eq!(verified, der == leaf, "{der:02x?}");
         verified
+    });
+}
+
+#[test]
+fn policies() {
+    let pem: String = key().public_pem().lines().map(|line| format!("        {line}\n")).collect();
+    let small = format!(
+        "apiVersion: weightseal/v1\nkind: Policy\nidentities:\n  a:\n    key:\n      pem: |\n{pem}rules:\n  \
+         - {{models: [m, 'x/**'], require: {{signatures: 1, of: [a]}}, name: \"n\", min_version: 1.2}}\n"
+    );
+    let more = small.clone()
+        + "  - models:\n    - '?*'\n    mode: warn\n    require: {of: [a]}\n    unsigned: {allow: ['*.md']}\n    \
+           revoked: {certificates: [0A]}\n    signed_after: 2026-01-01T00:00:00Z\n";
+    over(&[small.into_bytes(), more.into_bytes()], |bytes| {
+        let Ok(policy) = PolicyFile::parse(bytes, ".").inspect_err(|error| {
+            assert!(!error.to_string().contains('\n') && error.class().exit() != 1, "{error}")
+        }) else {
+            return false;
+        };
+        for id in ["m", "x/y", "z", ""] {
+            drop(policy.explain(id).map(|explained| explained.to_string()));
+            if let Ok(applied) = policy.rule_for(id, &Run::new()) {
+                assert!(applied.report().line > 0);
+            }
+        }
+        true
     });
 }
 

@@ -14,6 +14,7 @@ mod legacy;
 mod limits;
 mod offline;
 mod peers;
+mod policy_file;
 mod roundtrip;
 #[cfg(feature = "sigstore-sign")]
 mod sigstore_sign;
