@@ -60,6 +60,8 @@ pub(crate) struct Signature {
     pub(crate) signing_method: Option<String>,
     pub(crate) identity: Option<Identity>,
     pub(crate) time: Option<Time>,
+    pub(crate) logged: Vec<Logged>,
+    pub(crate) trusted_root: Option<TrustedRoot>,
     pub(crate) root_digest: Option<String>,
     pub(crate) serialization: Option<String>,
     pub(crate) hash_algorithm: Option<String>,
@@ -80,6 +82,22 @@ pub(crate) enum Identity {
 pub(crate) struct Time {
     at: String,
     by: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Logged {
+    log: String,
+    index: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustedRoot {
+    source: String,
+    name: String,
+    as_of: Option<i64>,
+    expires: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
