@@ -6,22 +6,22 @@ use std::{
     process,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use signal_hook::{
-    consts::{SIGINT, SIGTERM, SIGXFSZ},
-    iterator::Signals,
-};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use weightseal::{Cancel, Code, Error, abandon_unfinished};
 
 use crate::passphrase;
 
 /// How long a run that was interrupted has to end by itself, say so, and tidy up.
 const GRACE: Duration = Duration::from_millis(400);
+
+/// How often it is asked whether a signal came.
+const POLL: Duration = Duration::from_millis(10);
 
 /// The signal that came.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
@@ -36,10 +36,20 @@ pub(crate) fn listen(cancel: &Cancel) -> Result<(), Error> {
     };
     // Handled, so that the write over the limit fails instead of the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map_err(failed)?;
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let pending = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(&pending), number).map_err(failed)?;
+    }
     let cancel = cancel.clone();
+    // Asked for now and then: whatever else would wake a thread from a handler here is a socket, and offline means none.
     let listen = move || {
-        for signal in &mut signals {
+        loop {
+            thread::sleep(POLL);
+            let signal = i32::try_from(pending.swap(0, Ordering::SeqCst)).unwrap_or_default();
+            if signal == 0 {
+                continue;
+            }
             if RECEIVED.swap(signal, Ordering::SeqCst) != 0 {
                 end(signal);
             }

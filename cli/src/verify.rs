@@ -89,13 +89,15 @@ fn attempt(
     unknown.model_id.clone_from(&demands.model_id);
     let events = Arc::new(Progress::new(console.quiet));
     let run = run.start(cancel, events).fail_fast(fail_fast);
+    // What is fetched for Sigstore is not fetched for nothing.
+    let early = matches!(trust, Trust::Sigstore(_)).then(|| bundles(&demands)).transpose()?;
     let policy = trusting(trust, &roots, demands.policy.clone(), unknown, &run)?;
     expect_sigbus(unknown, console)?;
     let mut model = model.open()?.ignore_unsigned_files(unsigned);
     if let Some(id) = &demands.model_id {
         model = model.id(id);
     }
-    let bundles = bundles(&demands)?;
+    let bundles = early.map_or_else(|| bundles(&demands), Ok)?;
     run.check()?;
     Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
 }

@@ -20,17 +20,14 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::AtomicBool,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use signal_hook::{
-    consts::signal::{SIGINT, SIGTERM, SIGXFSZ},
-    iterator::Signals,
-};
+use signal_hook::consts::signal::{SIGINT, SIGTERM, SIGXFSZ};
 use weightseal::{Cancel, Code, Finding, Mode, ReadMode, Report, Shown, Verdict};
 
 mod check;
@@ -47,6 +44,9 @@ use settings::Refused;
 
 /// How long a check may take to end by itself after a signal or its deadline; then it is left behind.
 const GRACE: Duration = Duration::from_millis(400);
+
+/// How often it is asked whether a signal came.
+const POLL: Duration = Duration::from_millis(10);
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -216,10 +216,17 @@ fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<P
 
 /// Passes on SIGTERM and SIGINT.
 fn listen(tell: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let pending = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGTERM, SIGINT] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(&pending), number)?;
+    }
+    // Asked for now and then: whatever else would wake a thread from a handler here is a socket, and there is to be none.
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if tell.send(Event::Signal(signal)).is_err() {
+        loop {
+            thread::sleep(POLL);
+            let signal = i32::try_from(pending.swap(0, Ordering::SeqCst)).unwrap_or_default();
+            if signal != 0 && tell.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }

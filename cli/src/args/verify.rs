@@ -239,7 +239,7 @@ impl VerifyArgs {
             return self.with_policy(file, named, model, policy);
         }
         let method = infer(named, &self.given())?;
-        let given_root = self.trust_config.is_some() || self.roots.given_root().is_some();
+        let given_root = self.trust_config.is_some() || self.roots.choosing().iter().any(|(given, _)| *given);
         let roots = Roots {
             needed: method == Method::Sigstore || given_root,
             args: self.roots,

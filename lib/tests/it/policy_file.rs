@@ -460,7 +460,7 @@ fn several_signers_are_different_ones_and_mean_the_same_content() {
     let both = of("of: [release, second]");
     verified(&model, &both, &[one.clone(), two.clone()]);
     // All of them, unless a number is given.
-    refused(&model, &both, &[one.clone()], &[Code::TooFewSignatures]);
+    refused(&model, &both, std::slice::from_ref(&one), &[Code::TooFewSignatures]);
     refused(&model, &both, &[one.clone(), one.clone()], &[Code::TooFewSignatures]);
     let report =
         refused(&model, &both, &[one.clone(), three.clone()], &[Code::TooFewSignatures, Code::KeyNotTrusted]);
