@@ -105,8 +105,9 @@ impl TrustedRoot {
     /// Whether it is young enough to be used; what a reader should know of its age.
     ///
     /// # Errors
-    /// `trust-root-stale` when its age is more than `most`, or is not known.
+    /// `clock-wrong`; `trust-root-stale` when its age is more than `most`, or is not known.
     pub(crate) fn fresh(&self, most: Option<Duration>, run: &Run) -> Result<Vec<String>, Finding> {
+        super::check_clock(run).map_err(Error::into_finding)?;
         let now = run.now_unix();
         if let Some(most) = most.into_iter().chain(self.max_age).min() {
             let age = self.origin.as_of.map(|time| now.saturating_sub(time));

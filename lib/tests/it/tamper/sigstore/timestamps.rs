@@ -5,7 +5,7 @@ use testkit::{
     forge::{Forge, Leaf, Logged, Signing, TIME, Tsa, authority_json, decode, encode, window},
     pki::TO,
 };
-use weightseal::{Bundle, Code, Run, SigstoreVerifier, Verifier};
+use weightseal::{Bundle, Code, FixedClock, NotProven, Run, SigstoreVerifier, Verifier};
 
 use super::{Case, payload, proves, refused, signed_by_dev, stamps, trusted};
 
@@ -177,4 +177,17 @@ fn no_flip_in_a_timestamp_makes_another_time_of_it() {
     let signed: Vec<_> =
         accepted.iter().filter(|at| !unsigned.iter().any(|range| range.contains(*at))).collect();
     assert!(signed.is_empty(), "{signed:?} of {}", stamp.len());
+}
+
+#[test]
+fn a_clock_before_the_day_of_the_build_tells_nothing() {
+    let forge = Forge::new();
+    let wire = forge.v2().bundle(&payload());
+    let bundle = Bundle::parse(wire.to_string().as_bytes()).unwrap();
+    let verifier = SigstoreVerifier::new(trusted(&forge.root()), signed_by_dev());
+    assert!(verifier.verify(&bundle, &Run::new()).is_ok());
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(TIME as u64 + 3600);
+    let outcome = verifier.verify(&bundle, &Run::new().clock(FixedClock(then)));
+    let Err(NotProven::Refused(finding)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(finding.code, Code::ClockWrong);
 }
