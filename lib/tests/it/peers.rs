@@ -9,6 +9,8 @@ mod ignoring;
 mod keys;
 mod releases;
 mod session;
+#[cfg(feature = "sigstore")]
+mod sigstore;
 mod tampered;
 
 use case::{Case, Signed, codes, rich};
