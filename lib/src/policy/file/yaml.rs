@@ -138,11 +138,28 @@ pub(super) fn read(bytes: &[u8]) -> Result<Node, Vec<Problem>> {
             break;
         }
     }
+    if builder.problems.is_empty() {
+        builder.problems.extend(unseen(text));
+    }
     match builder.root {
         Some(root) if builder.problems.is_empty() => Ok(root),
         None if builder.problems.is_empty() => Err(vec![Problem::new(None, "the file is empty")]),
         _ => Err(builder.problems),
     }
+}
+
+/// Refuses what cannot be seen outside of values too: there it can make a comment look like a field, or a
+/// field like a comment, to whoever reviews the policy. A carriage return alone ends a line for YAML and for few others.
+fn unseen(text: &str) -> Option<Problem> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (line, content) in text.split('\n').enumerate() {
+        let content = content.strip_suffix('\r').unwrap_or(content);
+        if let Some((column, c)) = content.chars().enumerate().find(|(_, c)| hidden(*c) && *c != '\t') {
+            let what = format!("the text holds a character that cannot be seen, U+{:04X}", u32::from(c));
+            return Some(Problem::new(Mark { line: line + 1, column: column + 1 }, what));
+        }
+    }
+    None
 }
 
 #[derive(Default)]
@@ -316,6 +333,10 @@ mod tests {
             ("a: ''\n", "1:4", "the value is empty"),
             ("a: x\u{202e}y\n", "1:4", "U+202E"),
             ("a: \"x\\u200by\"\n", "1:4", "U+200B"),
+            // A comment that looks like a field, or a field that looks like a comment.
+            ("a: 1\n# \u{2066}b: 2\n", "2:3", "U+2066"),
+            ("# x\ra: 1\n", "1:4", "U+000D"),
+            ("a: 1 # \u{85}b: 2\n", "1:8", "U+0085"),
             ("? [a]\n: 1\n", "1:3", "in the place of a key"),
             ("a: [1, 2\n", "1:4", "this is not YAML"),
             ("a: 1\n b: 2\n", "2:", "this is not YAML"),
@@ -339,6 +360,7 @@ mod tests {
 
     #[test]
     fn scalars_stay_as_they_are_written() {
+        assert!(read("\u{feff}a: 1\r\nb: é # ü\r\n".as_bytes()).is_ok());
         let node = read(b"a: 1.10\nb: yes\nc: 0x1F\nd: |\n  x\n  y\ne: 'null'\n").unwrap();
         let text = |key: &str| match &node.get(key).value {
             Value::Text { text, .. } => text.clone(),
