@@ -83,6 +83,8 @@ impl Verifier for SigstoreVerifier {
 /// What a Sigstore bundle proves, whoever signed it.
 struct Proven {
     stated: x509::Stated,
+    /// Serial number and SHA-256 of the leaf and of whatever may have issued it.
+    certificates: Vec<String>,
     time: ProvenTime,
     logged: Vec<LoggedAt>,
     key: PublicKey,
@@ -103,6 +105,10 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     };
     // 3. The certificate.
     let malformed = |problem: x509::Problem| Finding::new(code(&problem), problem.to_string());
+    if chain.len() > x509::CHAIN_LENGTH {
+        let (what, found, most) = ("certificates in the chain", chain.len(), x509::CHAIN_LENGTH);
+        return Err(malformed(x509::Problem::TooMany { what, found, most }));
+    }
     let (leaf, others) = chain.split_first().ok_or_else(|| malformed(x509::Problem::NoCertificate))?;
     let stated = x509::stated(leaf).map_err(malformed)?;
     others.iter().try_for_each(|der| x509::must_be_authority(der)).map_err(malformed)?;
@@ -134,16 +140,28 @@ fn prove(bundle: &Bundle, chain: &[Vec<u8>], root: &TrustedRoot, run: &Run) -> R
     if !complete || !times.all().all(|time| proven.contains(&time)) {
         return Err(Finding::new(Code::TimeUnproven, "the bundle's times could not be proven"));
     }
-    Ok(Proven { stated, time, logged: logged(bundle, &logs), key })
+    let certificates = certificates(&stated, leaf, others, root);
+    Ok(Proven { stated, certificates, time, logged: logged(bundle, &logs), key })
+}
+
+/// The certificates that a revocation may name: the library does not say which path it found, so that each one counts that
+/// leads from the leaf upwards, of the bundle and of the trusted root.
+fn certificates(stated: &x509::Stated, leaf: &[u8], others: &[Vec<u8>], root: &TrustedRoot) -> Vec<String> {
+    let authorities = root.family.certificate_authorities.iter();
+    let trusted = authorities.flat_map(|authority| &authority.cert_chain.certificates);
+    let trusted = trusted.map(|certificate| certificate.raw_bytes.as_bytes());
+    let issuers = x509::issuers(leaf, others.iter().map(Vec::as_slice).chain(trusted));
+    let own = (stated.serial_hex.clone(), stated.sha256_hex.clone());
+    std::iter::once(own).chain(issuers).flat_map(|(serial, sha256)| [serial, sha256]).collect()
 }
 
 impl Proven {
     fn proof(self, bundle: &Bundle, root: &TrustedRoot, notes: Vec<String>) -> Proof {
-        let Proven { stated, time, logged, key } = self;
+        let Proven { stated, certificates, time, logged, key } = self;
         Proof {
             time,
             payload: bundle.envelope.payload.clone(),
-            certificates: vec![stated.serial_hex.clone(), stated.sha256_hex.clone()],
+            certificates,
             key: key.fingerprint(),
             hint: key.hint(),
             notes,

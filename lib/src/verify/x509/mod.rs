@@ -19,6 +19,8 @@
 //! What `pkix-path` does and does not do here is told in [`path`].
 
 mod certificate;
+#[cfg(feature = "sigstore")]
+mod issuers;
 mod names;
 mod path;
 mod pem;
@@ -31,12 +33,14 @@ mod text;
 use sha2::{Digest, Sha256};
 
 use certificate::Certificate;
+#[cfg(feature = "sigstore")]
+pub(crate) use issuers::issuers;
 pub(crate) use problem::Problem;
 #[cfg(feature = "sigstore")]
 pub(crate) use stated::{Stated, must_be_authority, stated};
 
 /// Most certificates in a bundle's chain.
-const CHAIN_LENGTH: usize = 16;
+pub(crate) const CHAIN_LENGTH: usize = 16;
 
 /// A certificate that the caller trusts: a chain may end in it.
 #[derive(Debug, Clone)]

@@ -60,6 +60,23 @@ fn a_time_that_is_proven_counts_and_one_too_early_does_not() {
 }
 
 #[test]
+fn a_revoked_authority_revokes_what_it_issued() {
+    use sha2::{Digest as _, Sha256};
+    let (world, forge, bundle) = world();
+    let bundles = [bundle];
+    let revoking = |sha256: &str| policy(&world, &dev(), &format!("revoked: {{ certificates: [{sha256}] }}"));
+    verified(&world.model(), &revoking(&format!("{:064x}", 1)), &bundles);
+    let root = forge.root();
+    let chain = root["certificateAuthorities"][0]["certChain"]["certificates"].as_array().unwrap();
+    assert!(!chain.is_empty());
+    for authority in chain {
+        let der = testkit::forge::decode(authority["rawBytes"].as_str().unwrap());
+        let sha256: String = Sha256::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect();
+        refused(&world.model(), &revoking(&sha256), &bundles, &[Code::CertificateRevoked]);
+    }
+}
+
+#[test]
 fn a_key_and_an_identity_are_two_signers() {
     let (world, _, bundle) = world();
     let both = policy(&world, &dev(), "require: { of: [release, second] }");

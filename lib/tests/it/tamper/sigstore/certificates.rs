@@ -77,6 +77,19 @@ fn a_second_leaf_in_the_chain_is_refused() {
 }
 
 #[test]
+fn a_chain_without_end_is_refused_before_a_path_is_looked_for() {
+    let forge = Forge::new();
+    let signing = |extra: usize| {
+        let mut signing = forge.v1().version(2);
+        signing.chain.extend(std::iter::repeat_n(forge.authority.intermediate.der(), extra));
+        signing.bundle(&payload())
+    };
+    proves(&forge.root(), &signing(15));
+    refused(&forge.root(), &signing(16), Code::CertificateChainTooLong);
+    refused(&forge.root(), &signing(9_000), Code::CertificateChainTooLong);
+}
+
+#[test]
 fn a_certificate_that_is_not_meant_for_signing_code_is_refused() {
     refuses(Code::CertificateUsage, |leaf| Leaf { extended: Vec::new(), ..leaf });
     refuses(Code::CertificateUsage, |leaf| Leaf { extended: vec![SERVER_AUTH], ..leaf });
