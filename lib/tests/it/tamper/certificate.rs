@@ -143,6 +143,19 @@ fn the_identity_is_the_whole_name_and_nothing_else() {
 }
 
 #[test]
+fn an_empty_identity_is_nobodys_even_where_the_subject_is_empty() {
+    let good = Good::new();
+    let root = Pki::root(KeyKind::P256).self_signed();
+    let leaf = Pki::leaf(KeyKind::P256).subject("").names(&[email("signer@example.com")]).issue(&root);
+    let bundle = || signed(&good, &[leaf.der()], leaf.key());
+    let policy =
+        |identity: &str| Policy::new().accept(Accept::verifier(verifier(&root.pem()).identity(identity)));
+    verified(&good.model(), &policy("signer@example.com"), &[bundle()]);
+    // As of a variable that is not set.
+    refused(&good.model(), &policy(""), &[bundle()], &[Code::CertificateIdentity]);
+}
+
+#[test]
 fn the_leaf_has_to_have_signed_and_another_leaf_of_the_root_does_not_do() {
     let good = Good::new();
     let case = Shape::Plain.case(KeyKind::P256);
