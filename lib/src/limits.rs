@@ -45,6 +45,15 @@ pub const THREADS: usize = 256;
 /// Most log entries, and most timestamps, of a bundle; each costs signature checks.
 pub const LOG_ENTRIES: usize = 32;
 
+/// Largest body of a log entry, and largest timestamp, of a bundle, in bytes: they hold digests, signatures and certificates.
+pub const EVIDENCE_BYTES: usize = 1 << 20;
+
+/// Largest checkpoint of a log entry, in bytes.
+pub const CHECKPOINT_BYTES: usize = 64 << 10;
+
+/// Most lines of a checkpoint: each may be a signature that has to be checked, the log's own or a witness's.
+pub const CHECKPOINT_LINES: usize = 128;
+
 /// Most hashes of a proof that a log holds an entry: one for each level of a tree of 2^63 leaves, and some more.
 pub const PROOF_HASHES: usize = 128;
 

@@ -339,6 +339,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Where a field of this object stands, to be shown.
+    pub(crate) fn path_of(&self, field: &str) -> String {
+        Shown(&self.join(field)).to_string()
+    }
+
     /// An error of a field of this object.
     pub(crate) fn mistyped(&self, field: &str, what: &str) -> Error {
         mistyped(&self.join(field), what)

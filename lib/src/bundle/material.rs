@@ -141,7 +141,7 @@ fn timestamps(list: &Array<'_>) -> Result<Vec<Vec<u8>>, Error> {
     list.objects()
         .map(|timestamp| {
             let mut timestamp = timestamp?;
-            let der = bytes(&mut timestamp, "signedTimestamp")?;
+            let der = bounded(&mut timestamp, "signedTimestamp")?;
             timestamp.finish()?;
             Ok(der)
         })
@@ -169,7 +169,7 @@ fn entry_of(mut wire: Object<'_>) -> Result<LogEntry, Error> {
         integrated: wire.int64("integratedTime")?.filter(|time| *time > 0).map(|time| time as i64),
         promise,
         proof,
-        body: bytes(&mut wire, "canonicalizedBody")?,
+        body: bounded(&mut wire, "canonicalizedBody")?,
     };
     log.finish()?;
     kind.finish()?;
@@ -205,4 +205,14 @@ fn proof_of(mut wire: Object<'_>) -> Result<LogProof, Error> {
 fn bytes(wire: &mut Object<'_>, field: &str) -> Result<Vec<u8>, Error> {
     let text = wire.string(field)?;
     decode(&text).ok_or_else(|| wire.mistyped(field, "base64"))
+}
+
+/// The same of what only a hostile bundle has large: all of it is copied, parsed and hashed several times.
+fn bounded(wire: &mut Object<'_>, field: &str) -> Result<Vec<u8>, Error> {
+    let bytes = bytes(wire, field)?;
+    if bytes.len() > limits::EVIDENCE_BYTES {
+        let what = format!("{} is larger than {} bytes", wire.path_of(field), limits::EVIDENCE_BYTES);
+        return Err(Error::new(Code::JsonTooLarge, what));
+    }
+    Ok(bytes)
 }

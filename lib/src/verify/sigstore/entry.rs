@@ -13,6 +13,7 @@ use super::family;
 use crate::{
     bundle::{LogEntry, LogProof},
     code::Code,
+    limits,
     manifest::hex,
     report::Finding,
     shown::Shown,
@@ -60,6 +61,12 @@ fn check_proof(
 ) -> Result<(), Finding> {
     if proof.checkpoint.is_empty() {
         return Err(Finding::new(Code::LogProofMissing, "the proof of inclusion has no checkpoint"));
+    }
+    // Each line may be a signature that has to be checked, and the library checks them once more.
+    let (length, lines) = (proof.checkpoint.len(), proof.checkpoint.lines().count());
+    if length > limits::CHECKPOINT_BYTES || lines > limits::CHECKPOINT_LINES {
+        let what = format!("the checkpoint is too large: {length} bytes in {lines} lines");
+        return Err(Finding::new(Code::CheckpointInvalid, what));
     }
     let checkpoint = Checkpoint::from_text(&proof.checkpoint).map_err(|error| {
         let why = error.to_string();

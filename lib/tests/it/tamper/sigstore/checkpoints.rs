@@ -165,3 +165,34 @@ fn a_signature_of_another_log_beside_does_not_count_for_the_own_one() {
         });
     }
 }
+
+#[test]
+fn a_checkpoint_with_signatures_without_end_is_refused_before_any_is_checked() {
+    let begun = std::time::Instant::now();
+    for case in [Case::v1(), Case::v2()] {
+        // Witnesses may sign as well.
+        let mut wire = case.wire.clone();
+        let note = checkpoint(super::entry(&mut wire));
+        let line = format!("\u{2014} witness.example {}\n", encode(&[7; 68]));
+        *note = format!("{}{}", note.as_str().unwrap(), line.repeat(60)).into();
+        super::proves(&case.root, &wire);
+        // Each of these costs two checks of a signature by the log's own key.
+        refuses(&case, Code::CheckpointInvalid, |note| {
+            let (head, signature) = note.split_once("\n\n").unwrap();
+            let wrong = with_signature(signature, |bytes| *bytes.last_mut().unwrap() ^= 1);
+            format!("{head}\n\n{}{signature}", wrong.repeat(100_000))
+        });
+        refuses(&case, Code::CheckpointInvalid, |note| {
+            format!("{note}\u{2014} witness.example {}\n", encode(&vec![7; 60_000]))
+        });
+    }
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn evidence_that_is_larger_than_any_is_refused_before_it_is_parsed() {
+    let case = Case::v2();
+    let large = || Value::from(encode(&vec![b' '; (1 << 20) + 1]));
+    case.refuses_entry(Code::JsonTooLarge, |entry| entry["canonicalizedBody"] = large());
+    case.refuses(Code::JsonTooLarge, |wire| super::stamps(wire)[0]["signedTimestamp"] = large());
+}
