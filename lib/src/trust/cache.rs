@@ -176,8 +176,19 @@ impl Cache {
         }
     }
 
-    /// Whether there is a folder; one that is there has to be safe.
+    /// Whether there is a folder; one that is there has to be safe, and so has the one that it is in: whoever can write there
+    /// can take it away, and with it what is newer than this program's own copy.
     fn check_folder(&self) -> Result<bool, Error> {
+        let there = self.check_own()?;
+        if let Some(base) = self.folder.parent().filter(|base| !base.as_os_str().is_empty())
+            && let Ok(metadata) = base.metadata()
+        {
+            check_base(base, &metadata)?;
+        }
+        Ok(there)
+    }
+
+    fn check_own(&self) -> Result<bool, Error> {
         let path = &self.folder;
         let metadata = match path.symlink_metadata() {
             Ok(metadata) => metadata,
@@ -213,6 +224,12 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), Error> {
         return Err(unsafe_because(path, &format!("can be written by others (mode {mode:o})")));
     }
     Ok(())
+}
+
+/// The same of the folder that caches are in, where a sticky bit keeps others from renaming what is ours.
+fn check_base(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+    const STICKY: u32 = 0o1000;
+    if metadata.mode() & STICKY != 0 && metadata.uid() == 0 { Ok(()) } else { check_owner(path, metadata) }
 }
 
 fn unsafe_because(path: &Path, why: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
     path::Path,
 };
 
@@ -158,6 +158,33 @@ fn a_cache_that_others_can_write_is_refused() {
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         mode(&path, good);
         case.store().load(&Run::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_cache_that_others_can_take_away_is_refused_there_or_not() {
+    let Some(case) = Case::refreshed("v1") else { return };
+    let folder = case.folder();
+    let base = folder.parent().unwrap().to_owned();
+    let good = fs::metadata(&base).unwrap().permissions().mode() & 0o7777;
+    case.store().load(&Run::new()).unwrap();
+    for bad in [0o777, 0o775, 0o757] {
+        mode(&base, bad);
+        let error = refused(&case, Code::TrustCacheUnsafe);
+        assert!(error.to_string().contains(base.to_str().unwrap()), "{error}");
+        // Somebody did.
+        let aside = base.join("aside");
+        fs::rename(&folder, &aside).unwrap();
+        assert_eq!(case.store().load(&Run::new()).unwrap_err().code(), Code::TrustCacheUnsafe);
+        fs::rename(&aside, &folder).unwrap();
+        mode(&base, good);
+        case.store().load(&Run::new()).unwrap();
+    }
+    // As /tmp is: nobody renames there what is not his.
+    if fs::metadata(&base).unwrap().uid() == 0 {
+        mode(&base, 0o1777);
+        case.store().load(&Run::new()).unwrap();
+        mode(&base, good);
     }
 }
 
