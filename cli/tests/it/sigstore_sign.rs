@@ -123,9 +123,31 @@ fn the_job_signs_as_itself() {
     let refusing = github(403, json!({}));
     for more in [&[][..], &["--use-ambient-credentials"]] {
         let ended = run(&refusing, more).expect_code(3);
-        assert!(ended.err().contains("(403 ") && ended.err().contains("id-token: write"), "{ended}");
+        assert!(ended.err().contains("answered 403 ") && ended.err().contains("id-token: write"), "{ended}");
         assert!(!ended.err().contains("bearer-secret") && !ended.err().contains("api-version"), "{ended}");
     }
+    // No more is taken than a token is long, and nobody else is sent to.
+    let target = FaultServer::start(Fault::Pass, "");
+    let redirect = Fault::Redirect { code: 307, to: target.url().to_owned() };
+    for (fault, words) in [
+        (Fault::huge(), "answered with more than"),
+        (redirect, "redirect"),
+        (Fault::Garbage, "there is no token in it"),
+        (
+            Fault::Status { code: 200, headers: Vec::new(), body: "{\"value\":7}".to_owned() },
+            "there is no token in it",
+        ),
+    ] {
+        let ended = run(&FaultServer::start(fault, ""), &[]).expect_code(3);
+        assert!(ended.err().contains(words) && ended.err().contains("id-token: write"), "{ended}");
+        assert!(!ended.err().contains("bearer-secret") && !ended.err().contains("api-version"), "{ended}");
+    }
+    assert_eq!(target.requests(), 0);
+    // One that is only busy for a moment is asked again.
+    let upstream = github(200, json!({"value": sigstore.token(EMAIL)}));
+    let busy =
+        FaultServer::start(Fault::FailsFirst { times: 2, code: 503, retry_after: None }, upstream.url());
+    signed(&world, run(&busy, &[]), EMAIL);
     // A flag goes before the job.
     signed(&world, run(&refusing, &["--identity-token-file", "token"]), EMAIL);
     assert!(!world.path("m/model.sig").exists());

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, Request, Response, Url, header, redirect::Policy};
 
+use zeroize::Zeroizing;
+
 use crate::{Error, Run, code::Code, rt};
 
 mod retry;
@@ -118,6 +120,10 @@ impl Http {
         if let Some(content_type) = call.content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
+        if let Some(bearer) = &call.bearer {
+            // Marked as secret, so that nobody shows it.
+            builder = builder.bearer_auth(bearer.as_str());
+        }
         builder.body(call.body.clone()).build().map_err(|error| {
             call.failed(&format!("the request cannot be made: {}", cause(&error.without_url())))
         })
@@ -182,6 +188,7 @@ pub(crate) struct Call {
     url: String,
     content_type: Option<&'static str>,
     accept: Option<&'static str>,
+    bearer: Option<Zeroizing<String>>,
     body: Vec<u8>,
     limit: u64,
 }
@@ -195,6 +202,7 @@ impl Call {
             url: url.into(),
             content_type: None,
             accept: None,
+            bearer: None,
             body: Vec::new(),
             limit: ANSWER_BYTES,
         }
@@ -221,6 +229,13 @@ impl Call {
     #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
     pub(crate) fn accept(mut self, media_type: &'static str) -> Self {
         self.accept = Some(media_type);
+        self
+    }
+
+    /// The secret that lets ask.
+    #[cfg_attr(not(feature = "sigstore-sign"), allow(dead_code, reason = "for services that are written to"))]
+    pub(crate) fn bearer(mut self, secret: Zeroizing<String>) -> Self {
+        self.bearer = Some(secret);
         self
     }
 

@@ -83,12 +83,23 @@ fn without_token(word: &str) -> String {
 
 fn without_query(word: &str) -> String {
     let Some(begin) = word.find("://") else { return word.to_owned() };
+    let word = &without_user(word, begin + "://".len());
     match word[begin..].find('?') {
         Some(query) => {
             let (before, query) = word.split_at(begin + query);
             let end = query.find(['"', '\'', ')', '>', ',']).unwrap_or(query.len());
             format!("{before}{}", &query[end..])
         }
+        None => word.to_owned(),
+    }
+}
+
+/// The word without the user and password of a URL, whose host begins here.
+fn without_user(word: &str, begin: usize) -> String {
+    let (before, rest) = word.split_at(begin);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(user) => format!("{before}{}", &rest[user + 1..]),
         None => word.to_owned(),
     }
 }
@@ -122,6 +133,7 @@ mod tests {
         let text =
             "bad \"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln\" at (https://h.example/t?code=1), line\n2";
         assert_eq!(guarded(text), "bad \\\"[token]\\\" at (https://h.example/t), line\\n2");
+        assert_eq!(guarded("by http://me:p@w@h.example:1/a@b?c"), "by http://h.example:1/a@b");
         assert!(guarded(&"x".repeat(1000)).chars().count() <= REASON_CHARS + 1);
     }
 

@@ -7,9 +7,17 @@ use std::{
 };
 
 use ambient_id::Detector;
+use reqwest::Url;
+use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::{IdentityToken, TokenSource};
-use crate::{Error, Http, Run, code::Code, http, rt};
+use crate::{
+    Error, Http, Run,
+    code::Code,
+    http::{self, Call},
+    rt,
+};
 
 /// Whom the token is for.
 const AUDIENCE: &str = "sigstore";
@@ -49,6 +57,53 @@ impl Ambient {
     }
 }
 
+/// What GitHub's service answers.
+#[derive(Deserialize)]
+struct Answered {
+    value: String,
+}
+
+impl Ambient {
+    /// Asks GitHub's service as every other one is asked: again where that may help, and for no more than a token is long.
+    /// The family's own call takes whatever is sent.
+    fn github(&self, run: &Run) -> Result<Zeroizing<String>, Error> {
+        let variable = |name: &str| {
+            env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| {
+                Error::new(Code::ServiceFailed, format!("the job may not ask for one: {name} is not set"))
+            })
+        };
+        let url = variable("ACTIONS_ID_TOKEN_REQUEST_URL")?;
+        let bearer = Zeroizing::new(variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?);
+        // What is no URL is refused with the call.
+        let url = Url::parse(&url).map_or(url, |mut url| {
+            url.query_pairs_mut().append_pair("audience", AUDIENCE);
+            url.into()
+        });
+        let call = Call::get("the token service", url).accept("application/json").bearer(bearer);
+        let answer = self.http.call(&call, run)?;
+        let body = Zeroizing::new(answer.body);
+        // An error of the parser could quote the token.
+        let answered = serde_json::from_slice::<Answered>(&body);
+        answered
+            .map(|answered| Zeroizing::new(answered.value))
+            .map_err(|_| call.unusable("there is no token in it"))
+    }
+
+    /// Asks what the family knows besides. Some of it runs a program and waits for it, which must not keep the one thread
+    /// of the network: no time would end it.
+    fn other(&self, run: &Run) -> Result<Result<Option<Zeroizing<String>>, String>, Error> {
+        let detector = Detector::new_with_client(self.http.client().clone());
+        rt::wait(run, async move {
+            let handle = tokio::runtime::Handle::current();
+            let asked = tokio::task::spawn_blocking(move || handle.block_on(detector.detect(AUDIENCE)));
+            let found = tokio::time::timeout(TIME, asked).await;
+            let found = found.map_err(|_| format!("no answer within {} s", TIME.as_secs()))?;
+            let found = found.map_err(|error| http::cause(&error))?.map_err(|error| http::cause(&error))?;
+            Ok(found.map(|token| Zeroizing::new(token.reveal().to_owned())))
+        })
+    }
+}
+
 impl TokenSource for Ambient {
     fn token(&self, run: &Run) -> Result<IdentityToken, Error> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,17 +117,17 @@ impl TokenSource for Ambient {
                  give a token with --identity-token-file",
             )
         };
-        // The family's own call hides why it failed.
-        let detector = Detector::new_with_client(self.http.client().clone());
-        let found = rt::wait(run, async move {
-            let found = tokio::time::timeout(TIME, detector.detect(AUDIENCE)).await;
-            let found = found.map_err(|_| format!("no answer within {} s", TIME.as_secs()))?;
-            found.map_err(|error| http::cause(&error))
-        })?;
-        let token = found
-            .map_err(unavailable)?
-            .ok_or_else(|| Error::new(Code::TokenMissing, "this is no job of a service that is known"))?;
-        let token = IdentityToken::parse(token.reveal())?;
+        let text = if env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+            self.github(run).map_err(|error| match error.code() {
+                Code::ServiceFailed => unavailable(error.to_string()),
+                _ => error,
+            })?
+        } else {
+            self.other(run)?
+                .map_err(unavailable)?
+                .ok_or_else(|| Error::new(Code::TokenMissing, "this is no job of a service that is known"))?
+        };
+        let token = IdentityToken::parse(&text)?;
         *last = Some(token.clone());
         Ok(token)
     }
