@@ -91,6 +91,21 @@ fn signals_end_a_verification_with_their_code_and_leave_nothing() {
 }
 
 #[test]
+fn a_run_holds_no_socket() {
+    for args in
+        [&["verify", "m", "--public-key", "release.pub"][..], &["sign", "m", "--private-key", "other.key"]]
+    {
+        let run = Endless::start(args);
+        let open = fs::read_dir(format!("/proc/{}/fd", run.child.id())).unwrap();
+        let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+        assert!(open.iter().any(|path| path.ends_with("m")), "{open:?}");
+        assert!(!open.iter().any(|path| path.to_string_lossy().starts_with("socket:")), "{open:?}");
+        run.signal(Signal::TERM);
+        assert_eq!(run.end().0.code(), Some(143));
+    }
+}
+
+#[test]
 fn a_signal_ends_a_signature_and_the_old_one_stays() {
     let run = Endless::start(&["sign", "m", "--private-key", "other.key", "--format", "json"]);
     let before = (run.world.listing(), fs::read(run.world.path("m/model.sig")).unwrap());
