@@ -272,6 +272,14 @@ fn bound_signature(signature: &SignatureReport) -> SignatureReport {
                 serial: bound(serial),
                 fingerprint: fingerprint.clone(),
             },
+            // There are no more claims than there are names for them.
+            Identity::Sigstore { identity, issuer, claims, serial, fingerprint } => Identity::Sigstore {
+                identity: bound(identity),
+                issuer: bound(issuer),
+                claims: claims.iter().map(|(name, value)| (name.clone(), bound(value))).collect(),
+                serial: bound(serial),
+                fingerprint: fingerprint.clone(),
+            },
             other => other.clone(),
         }),
         name: signature.name.as_ref().map(bound),

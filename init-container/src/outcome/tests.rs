@@ -140,7 +140,17 @@ fn the_line_is_ascii_and_bounded() {
         version: Some(long.clone()),
         notes: vec![long; 30],
     };
+    let sigstore = Identity::Sigstore {
+        identity: signature.notes[0].clone(),
+        issuer: signature.notes[0].clone(),
+        claims: (0..15).map(|n| (format!("claim-{n}"), "x".repeat(60_000))).collect(),
+        serial: String::new(),
+        fingerprint: String::new(),
+    };
     worst.signatures = vec![signature; 30];
+    for signature in worst.signatures.iter_mut().step_by(2) {
+        signature.identity = Some(sigstore.clone());
+    }
     let line = Outcome::new(Mode::Enforce, vec![Arc::new(worst)], None, 0.0).line();
     assert!(line.len() < 5 << 20, "{}", line.len());
     assert!(line.ends_with('\n') && line.trim_end_matches('\n').bytes().all(|b| (b' '..=b'~').contains(&b)));
