@@ -14,6 +14,8 @@
 mod authority;
 mod build;
 #[cfg(feature = "sigstore")]
+mod first;
+#[cfg(feature = "sigstore")]
 mod issuer;
 #[cfg(feature = "sigstore")]
 mod running;

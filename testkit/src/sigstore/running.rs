@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::authority::Keys;
 use super::build::build;
+use super::first;
 use super::issuer::Issuer;
 use super::servers::{self, Ports, REKOR_V2_ORIGIN, url};
 use super::trust;
@@ -120,6 +121,9 @@ impl Sigstore {
             _run: run,
         };
         sigstore.write_files()?;
+        let (email, subject) = ("first@example.com", "http://localhost/first");
+        first::certificate(&sigstore.fulcio, || sigstore.token(email), email)?;
+        first::certificate(&sigstore.fulcio, || sigstore.uri_token(subject, None), subject)?;
         Ok(sigstore)
     }
 
