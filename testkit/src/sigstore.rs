@@ -22,11 +22,8 @@ mod running;
 #[cfg(feature = "sigstore")]
 mod servers;
 #[cfg(feature = "sigstore")]
-#[allow(clippy::panic, reason = "only tests call this, and a panic is how a test fails")]
 mod trust;
 
 pub use build::build;
 #[cfg(feature = "sigstore")]
 pub use running::{Options, Role, Sigstore, shared};
-#[cfg(feature = "sigstore")]
-pub use trust::{authority_json, log_json, v1_log_id, v2_log_id};

@@ -17,6 +17,7 @@ use super::issuer::Issuer;
 use super::servers::{self, Ports, REKOR_V2_ORIGIN, url};
 use super::trust;
 use crate::faults::{Fault, FaultServer};
+use crate::forge::{authority_json, log_json};
 use crate::keeper::{Kept, KeptFolder};
 use crate::pki::{Cert, Key};
 use crate::skip::Missing;
@@ -375,14 +376,14 @@ impl Sigstore {
 
     fn root(&self) -> Value {
         let logs = [
-            trust::log_json(&self.rekor_v2, self.rekor_v2_key(), &self.rekor_v2_log_id()),
-            trust::log_json(&self.rekor_v1, self.rekor_v1_key(), &self.rekor_v1_log_id()),
+            log_json(&self.rekor_v2, self.rekor_v2_key(), &self.rekor_v2_log_id()),
+            log_json(&self.rekor_v1, self.rekor_v1_key(), &self.rekor_v1_log_id()),
         ];
         trust::trusted_root(
             &logs,
-            &trust::authority_json(&self.fulcio, &self.keys.fulcio_chain()),
-            &trust::log_json(&self.ct, self.ct_key(), &self.ct_log_id()),
-            &trust::authority_json(&self.tsa, &self.keys.tsa_chain()),
+            &authority_json(&self.fulcio, &self.keys.fulcio_chain()),
+            &log_json(&self.ct, self.ct_key(), &self.ct_log_id()),
+            &authority_json(&self.tsa, &self.keys.tsa_chain()),
         )
     }
 

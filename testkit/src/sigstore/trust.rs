@@ -1,12 +1,10 @@
 //! What clients are given: trusted roots, signing configurations, and both in one as the Python client has it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::authority::ORGANIZATION;
-use crate::pki::{Cert, Key, KeyKind};
+use crate::pki::{Key, KeyKind};
 
 const TRUSTED_ROOT: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
 const SIGNING_CONFIG: &str = "application/vnd.dev.sigstore.signingconfig.v0.2+json";
@@ -16,7 +14,7 @@ const TRUST_CONFIG: &str = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+
 const START: &str = "2020-01-01T00:00:00Z";
 
 /// The log id of Rekor v1 and of a log of certificates: the digest of the key.
-pub fn v1_log_id(key: &Key) -> [u8; 32] {
+pub(super) fn v1_log_id(key: &Key) -> [u8; 32] {
     Sha256::digest(key.spki_der()).into()
 }
 
@@ -24,46 +22,11 @@ pub fn v1_log_id(key: &Key) -> [u8; 32] {
 ///
 /// # Panics
 /// If this is no Ed25519 key.
-pub fn v2_log_id(origin: &str, key: &Key) -> [u8; 32] {
+pub(super) fn v2_log_id(origin: &str, key: &Key) -> [u8; 32] {
     assert_eq!(key.kind(), KeyKind::Ed25519, "Rekor v2 signs with Ed25519");
     let spki = key.spki_der();
     let raw = &spki[spki.len() - 32..];
     Sha256::digest([origin.as_bytes(), b"\n\x01", raw].concat()).into()
-}
-
-/// A log as a trusted root lists it under `tlogs` and `ctlogs`. The key is a P-256 or an Ed25519 one.
-///
-/// # Panics
-/// It is a key of another kind.
-pub fn log_json(base_url: &str, key: &Key, log_id: &[u8]) -> Value {
-    let details = match key.kind() {
-        KeyKind::Ed25519 => "PKIX_ED25519",
-        KeyKind::P256 => "PKIX_ECDSA_P256_SHA_256",
-        other => panic!("no log has a key of the kind {other:?}"),
-    };
-    json!({
-        "baseUrl": base_url,
-        "hashAlgorithm": "SHA2_256",
-        "publicKey": {
-            "rawBytes": STANDARD.encode(key.spki_der()),
-            "keyDetails": details,
-            "validFor": {"start": START},
-        },
-        "logId": {"keyId": STANDARD.encode(log_id)},
-    })
-}
-
-/// An authority as a trusted root lists it under `certificateAuthorities` and `timestampAuthorities`: its
-/// certificates, the root last.
-pub fn authority_json(uri: &str, chain: &[&Cert]) -> Value {
-    let certificates: Vec<Value> =
-        chain.iter().map(|cert| json!({"rawBytes": STANDARD.encode(cert.der())})).collect();
-    json!({
-        "subject": {"organization": ORGANIZATION, "commonName": uri},
-        "uri": uri,
-        "certChain": {"certificates": certificates},
-        "validFor": {"start": START},
-    })
 }
 
 /// A trusted root of these logs and authorities.
