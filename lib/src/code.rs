@@ -209,10 +209,15 @@ codes! {
     SymlinkCycle, "symlink-cycle", Rejected, "a symbolic link leads back to itself", "remove it";
     SymlinkDangling, "symlink-dangling", Rejected, "a symbolic link leads to nothing", "remove it, or put the file where it points";
     FileNameInvalid, "file-name-invalid", Rejected, "a file's name on disk is not valid UTF-8 or too long to be signed", "rename the file";
+    EncryptionNotExpected, "encryption-not-expected", Rejected, "a file is not encrypted in the store as was demanded", "put the file into the store again, under the key that was meant";
 
     // Could not tell.
     ChangedWhileRead, "changed-while-read", CouldNotTell, "the model changed while it was read", "try again when nobody writes to it";
     PermissionDenied, "permission-denied", CouldNotTell, "something could not be read for lack of permission", "run as a user who may read it";
+    AccessDenied, "access-denied", CouldNotTell, "a store refused access", "check the credentials, and what they may read";
+    ListingInvalid, "listing-invalid", CouldNotTell, "a store's list of the model's files contradicts itself, or is not whole", "try again; when it stays so, do not use this store or mirror";
+    NotStated, "not-stated", CouldNotTell, "the store states no digest that could be compared with the signed one", "verify by reading the bytes: without --stated";
+    PullUnfinished, "pull-unfinished", CouldNotTell, "a pull into this folder is under way, or was cut", "wait for it, or run weightseal pull again";
     IoFailed, "io-failed", CouldNotTell, "reading or writing failed", "check the disk or the network file system, and try again";
     DiskFull, "disk-full", CouldNotTell, "there is no room left to write the result", "free some room and try again; nothing was left behind";
     TooManyEntries, "too-many-entries", CouldNotTell, "the model has more files, folders or links than can be handled", "check the folder for links that multiply";
@@ -226,6 +231,8 @@ codes! {
     ArgumentsConflict, "arguments-conflict", Misuse, "arguments contradict each other", "see --help";
     TrustMissing, "trust-missing", Misuse, "nothing was given that a signature could be trusted by", "give a public key, a root certificate or an identity";
     FeatureMissing, "feature-missing", Misuse, "this build does not have what was asked for", "use a build that has it";
+    UriInvalid, "uri-invalid", Misuse, "a URI is not one of a model or of a file in a store", "write s3://bucket/prefix or hf://org/name@revision";
+    TransportInsecure, "transport-insecure", Misuse, "a store would be spoken to without TLS", "use https, or allow it with --allow-http";
     ModelAbsent, "model-absent", Misuse, "there is no model at this place", "check the path";
     ModelEmpty, "model-empty", Misuse, "the model has no file that could be signed", "check the path and what is ignored";
     SignatureAbsent, "signature-absent", Misuse, "there is no signature file at the place that was given", "check the path";

@@ -34,14 +34,15 @@
 //! ```
 //!
 //! Nothing is trusted by default, everything unknown is refused, and a model that changes while it is read is not verified.
-//! Local models, the Hub's cache, keys and certificates are always in; the crate has no features yet.
+//! Local models, the Hub's cache, keys and certificates are always in.
 
+mod access;
 mod bundle;
 mod code;
 mod error;
 mod fs;
 mod hash;
-#[cfg(feature = "sigstore-tuf")]
+#[cfg(any(feature = "hub", feature = "sigstore-tuf"))]
 mod http;
 mod keys;
 pub mod limits;
@@ -49,7 +50,7 @@ mod manifest;
 mod model;
 mod policy;
 mod report;
-#[cfg(feature = "sigstore-tuf")]
+#[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
 mod rt;
 mod run;
 mod safetensors;
@@ -61,12 +62,13 @@ mod sys;
 mod trust;
 mod verify;
 
+pub use access::Access;
 pub use bundle::{Bundle, Release, Statement};
 pub use code::{Class, Code, codes_markdown};
 pub use error::{Error, Result};
 pub use fs::{PRIVATE, PUBLIC, Replace, abandon_unfinished, check_writable, read_key, write_whole};
 pub use hash::{DEFAULT_SHARD_SIZE, Hashes, Hashing, Job, Plan, Sink, hash};
-#[cfg(feature = "sigstore-tuf")]
+#[cfg(any(feature = "hub", feature = "sigstore-tuf"))]
 pub use http::Http;
 pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
 pub use manifest::{
@@ -89,7 +91,16 @@ pub use sign::{
     TokenSource,
 };
 pub use sign::{CertificateSigner, KeySigner, Signer};
-pub use source::{Entry, FileStamp, Kind, Source, Stamp, local::Local, memory::Memory};
+#[cfg(feature = "hub")]
+pub use source::hub::{Hub, HubOptions};
+#[cfg(feature = "s3")]
+pub use source::s3::{S3, S3Options};
+pub use source::{
+    Entry, FileStamp, Kind, Shape, Source, Stamp,
+    local::Local,
+    memory::Memory,
+    uri::{HubUri, ModelUri, RepoKind, S3Uri},
+};
 pub use sys::{lanes::Kernel, sigbus};
 #[cfg(feature = "sigstore-tuf")]
 pub use trust::Refresh;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Bundle, Error, Policy, Run,
+    Access, Bundle, Error, Memory, ModelUri, Policy, Run,
     bundle::{Release, Statement},
     code::Code,
     hash::Hashing,
@@ -30,6 +30,8 @@ pub struct Model {
     source: Arc<dyn Source>,
     /// The model's folder on disk, free of links; none for a single file and elsewhere.
     folder: Option<PathBuf>,
+    /// Where it is, where that is a store and not a disk.
+    uri: Option<ModelUri>,
     id: Option<String>,
     release: Release,
     ignore: Vec<String>,
@@ -52,11 +54,26 @@ impl Model {
         Ok(Model { folder, ..Model::from_source(local) })
     }
 
+    /// A model wherever it is: on disk, in S3, on the Hub. A branch on the Hub is resolved once, here.
+    ///
+    /// # Errors
+    /// As [`open`](Model::open); `uri-invalid`, `access-denied`, `service-failed`, `transport-insecure`, `feature-missing`.
+    pub fn open_at(uri: &ModelUri, access: &Access, run: &Run) -> Result<Self, Error> {
+        match uri {
+            ModelUri::Path(path) => Model::open(path),
+            _ => {
+                let source = Arc::from(access.open(uri, run)?);
+                Ok(Model { source, uri: Some(uri.clone()), ..Model::from_source(Memory::default()) })
+            }
+        }
+    }
+
     /// A model in another store.
     pub fn from_source(source: impl Source + 'static) -> Self {
         Model {
             source: Arc::new(source),
             folder: None,
+            uri: None,
             id: None,
             release: Release::default(),
             ignore: Vec::new(),
@@ -197,8 +214,12 @@ impl Model {
         report: &mut Report,
     ) -> Result<(), Error> {
         let mut model = self.clone();
-        for path in bundles.iter().filter_map(Bundle::path) {
-            model.leave_out_signature(path);
+        for bundle in bundles {
+            match (&bundle.remote, &self.uri) {
+                (None, _) => bundle.path().into_iter().for_each(|path| model.leave_out_signature(path)),
+                (Some(at), Some(uri)) => model.signatures.extend(uri.name_of(at)),
+                (Some(_), None) => {}
+            }
         }
         if let Some(content) = policy.content() {
             model.symlinks = content.symlinks;

@@ -257,7 +257,7 @@ impl Run {
     }
 
     /// How much of the time allowed is left; none where there is no deadline.
-    #[cfg(feature = "sigstore-tuf")]
+    #[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }

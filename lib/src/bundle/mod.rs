@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    Error,
+    Error, ModelUri,
     code::Code,
     fs::{self, Replace},
     limits,
@@ -38,6 +38,8 @@ pub(crate) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+js
 #[derive(Clone)]
 pub struct Bundle {
     pub(crate) path: Option<String>,
+    /// Where it was read from, where that is not a disk.
+    pub(crate) remote: Option<ModelUri>,
     pub(crate) material: Material,
     pub(crate) envelope: Envelope,
     pub(crate) evidence: Evidence,
@@ -84,12 +86,24 @@ impl Bundle {
         bundle.finish()?;
         let (material, evidence) = material::parse(material, version)?;
         let read = written.map(|material| (media_type.into_owned(), material));
-        Ok(Bundle { path: None, material, envelope: Envelope::parse(envelope)?, evidence, read })
+        Ok(Bundle {
+            path: None,
+            remote: None,
+            material,
+            envelope: Envelope::parse(envelope)?,
+            evidence,
+            read,
+        })
     }
 
     /// A bundle that was just signed.
     pub(crate) fn new(material: Material, envelope: Envelope) -> Self {
-        Bundle { path: None, material, envelope, evidence: Evidence::default(), read: None }
+        Bundle { path: None, remote: None, material, envelope, evidence: Evidence::default(), read: None }
+    }
+
+    /// The same, read from this place in a store.
+    pub(crate) fn at(self, uri: ModelUri) -> Self {
+        Bundle { path: Some(uri.to_string()), remote: Some(uri), ..self }
     }
 
     /// The statement that the bundle carries. Nothing in it is proven.
@@ -113,7 +127,7 @@ impl Bundle {
         }
     }
 
-    /// Where it was read from.
+    /// Where it was read from: a path, or a URI.
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
     }

@@ -15,8 +15,7 @@ use super::{Sink, ahead::Ahead};
 use crate::{
     Error, ReadMode, Run,
     code::Code,
-    shown::Shown,
-    source::{Entry, Source},
+    source::{self, Entry, Source},
     sys::{
         kernel::{DIRECT_BLOCK, is_network_fs, set_direct},
         map::{MapError, Window},
@@ -329,9 +328,7 @@ impl Buffer {
 }
 
 fn shorter(entry: &Entry) -> Stop {
-    let what =
-        format!("{} became shorter than the {} bytes it was listed with", Shown(&entry.name), entry.size);
-    Stop::Range(Error::new(Code::ChangedWhileRead, what).with_name(&entry.name))
+    Stop::Range(source::shorter(entry))
 }
 
 fn unreadable(entry: &Entry, offset: u64, error: io::Error) -> Error {

@@ -15,7 +15,7 @@ use crate::{
     safetensors::Tensors,
     shown::Shown,
     source::{
-        Entry, FileStamp,
+        Entry, Stamp,
         listing::{GIT_PATHS, Listing, Rules, Signed},
     },
 };
@@ -23,12 +23,12 @@ use crate::{
 /// What was hashed already in one verification, by algorithm, path and bytes: several statements on one model mostly name the
 /// same files. A digest holds as long as the stamp of its file does.
 #[derive(Default)]
-pub(super) struct Hashed(HashMap<(Algorithm, String, Range<u64>), (FileStamp, Digest)>);
+pub(super) struct Hashed(HashMap<(Algorithm, String, Range<u64>), (Stamp, Digest)>);
 
 impl Hashed {
     fn get(&self, algorithm: Algorithm, entry: &Entry, range: &Range<u64>) -> Option<Digest> {
         let (stamp, digest) = self.0.get(&(algorithm, entry.location().to_owned(), range.clone()))?;
-        (*stamp == entry.stamp.file && *stamp != FileStamp::default()).then_some(*digest)
+        (*stamp == entry.stamp && *stamp != Stamp::default()).then_some(*digest)
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn check(
             (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
         {
             let key = (algorithm, entry.location().to_owned(), job.range.clone());
-            hashed.0.insert(key, (entry.stamp.file, *digest));
+            hashed.0.insert(key, (entry.stamp.clone(), *digest));
         }
         difference.add(manifest, &listing.files, job, resource, digest);
     }

@@ -241,7 +241,8 @@ impl<'a> Aliases<'a> {
                 real,
                 through: Some(link.name.clone()),
                 size: entry.size,
-                stamp: super::Stamp { file: entry.stamp.file, link: link.stamp.link },
+                stamp: super::Stamp { link: link.stamp.link, ..entry.stamp.clone() },
+                stated: entry.stated,
             };
             match &entry.kind {
                 Kind::Folder => {}

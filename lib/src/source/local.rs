@@ -157,7 +157,8 @@ impl Local {
                 real: None,
                 through: None,
                 size: here.size,
-                stamp: Stamp { file: here, link: None },
+                stamp: Stamp { file: here, ..Stamp::default() },
+                stated: None,
             },
             FileType::Symlink => match self.resolve(&name) {
                 Ok((kind, real, target)) => {
@@ -168,7 +169,8 @@ impl Local {
                         real,
                         through: None,
                         size: target.size,
-                        stamp: Stamp { file: target, link: Some(here) },
+                        stamp: Stamp { file: target, link: Some(here), tag: None },
+                        stated: None,
                     }
                 }
                 Err(error) => unreadable_entry(name, error),
@@ -179,7 +181,8 @@ impl Local {
                 real: None,
                 through: None,
                 size: 0,
-                stamp: Stamp { file: here, link: None },
+                stamp: Stamp { file: here, ..Stamp::default() },
+                stated: None,
             },
         }
     }
@@ -343,6 +346,7 @@ fn unreadable_entry(name: String, error: Errno) -> Entry {
         through: None,
         size: 0,
         stamp: Stamp::default(),
+        stated: None,
     }
 }
 

@@ -43,6 +43,7 @@ impl Source for Memory {
                 through: None,
                 size: bytes.len() as u64,
                 stamp: Stamp::default(),
+                stated: None,
             })
         })
     }

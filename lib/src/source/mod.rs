@@ -3,14 +3,27 @@
 use std::{
     fmt::{Debug, Display},
     fs::File,
+    ops::Range,
+    sync::Arc,
 };
 
-use crate::{Error, Run, manifest::ResourceName};
+use crate::{
+    Error, Run,
+    code::Code,
+    manifest::{Digest, ResourceName},
+    report::Finding,
+    shown::Shown,
+};
 
+#[cfg(feature = "hub")]
+pub(crate) mod hub;
 mod hub_cache;
 pub(crate) mod listing;
 pub(crate) mod local;
 pub(crate) mod memory;
+#[cfg(feature = "s3")]
+pub(crate) mod s3;
+pub(crate) mod uri;
 
 /// A store of one model's files.
 ///
@@ -41,6 +54,54 @@ pub trait Source: Debug + Display + Send + Sync {
         Ok(None)
     }
 
+    /// How the store is read best.
+    fn shape(&self) -> Shape {
+        Shape::LOCAL
+    }
+
+    /// Reads the bytes `range` (end exclusive) of a listed file, all of them, for stores where every read is a journey:
+    /// `buffer` is emptied, filled and handed back, so that its memory is used again. Calls come from several threads.
+    ///
+    /// # Errors
+    /// As [`read_at`](Source::read_at); `changed-while-read` too when the file ends before the range does.
+    fn fetch(
+        &self,
+        entry: &Entry,
+        range: Range<u64>,
+        mut buffer: Vec<u8>,
+        run: &Run,
+    ) -> Result<Vec<u8>, Error> {
+        buffer.clear();
+        buffer.resize(usize::try_from(range.end.saturating_sub(range.start)).unwrap_or_default(), 0);
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(entry, range.start.saturating_add(filled as u64), rest, run)? {
+                0 => return Err(shorter(entry)),
+                read => filled += read,
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// The SHA-256 of each of these files, whole, as the store itself states it: none where it states none. No file is
+    /// read that is not small.
+    ///
+    /// # Errors
+    /// What the store said when it was asked.
+    fn stated(&self, entries: &[&Entry], run: &Run) -> Result<Vec<Option<Digest>>, Error> {
+        let _ = run;
+        Ok(entries.iter().map(|entry| entry.stated).collect())
+    }
+
+    /// What the store says of these files that speaks against them: that they are not encrypted as was demanded.
+    ///
+    /// # Errors
+    /// What the store said when it was asked.
+    fn objections(&self, entries: &[&Entry], run: &Run) -> Result<Vec<Finding>, Error> {
+        let _ = (entries, run);
+        Ok(Vec::new())
+    }
+
     /// Whether the model still stands where it was opened: not another one put in its place.
     ///
     /// # Errors
@@ -59,6 +120,29 @@ pub trait Source: Debug + Display + Send + Sync {
     fn base_name(&self) -> String;
 }
 
+/// A file that ended before its listed size.
+pub(crate) fn shorter(entry: &Entry) -> Error {
+    let what =
+        format!("{} became shorter than the {} bytes it was listed with", Shown(&entry.name), entry.size);
+    Error::new(Code::ChangedWhileRead, what).with_name(&entry.name)
+}
+
+/// How a store is read best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How many reads are to be under way at once; 0 where files are on this machine and its own way of reading is best.
+    pub reads: usize,
+    /// How much is read at once, in bytes.
+    pub part: u64,
+}
+
+impl Shape {
+    /// Files on this machine.
+    pub const LOCAL: Shape = Shape { reads: 0, part: 0 };
+    /// A server to which each read is a journey: 24 reads of 4 MiB.
+    pub const REMOTE: Shape = Shape { reads: 24, part: 4 << 20 };
+}
+
 /// One thing that a source listed.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -75,6 +159,8 @@ pub struct Entry {
     pub size: u64,
     /// What changes when it changes, links and their targets both.
     pub stamp: Stamp,
+    /// The SHA-256 that the store states for the whole file, where a listing has it.
+    pub stated: Option<Digest>,
 }
 
 /// What an entry is.
@@ -109,6 +195,8 @@ pub struct Stamp {
     pub file: FileStamp,
     /// The link, where there is one.
     pub link: Option<FileStamp>,
+    /// What a store without a file system says in place of the above: an ETag, a commit with an object's id.
+    pub tag: Option<Arc<str>>,
 }
 
 /// What the file system says about one inode.
@@ -129,7 +217,7 @@ pub struct FileStamp {
 impl Entry {
     /// An entry of which only the name and the kind matter.
     pub(crate) fn plain(name: String, kind: Kind) -> Self {
-        Entry { name, kind, real: None, through: None, size: 0, stamp: Stamp::default() }
+        Entry { name, kind, real: None, through: None, size: 0, stamp: Stamp::default(), stated: None }
     }
 
     /// The path under which the file is opened: its own, or that at the end of its link.

@@ -103,6 +103,7 @@ fn entries(lengths: &[u64]) -> Vec<Entry> {
         through: None,
         size: *size,
         stamp: Stamp::default(),
+        stated: None,
     };
     lengths.iter().enumerate().map(entry).collect()
 }

@@ -108,6 +108,7 @@ fn entry(name: &str, size: u64) -> Entry {
         through: None,
         size,
         stamp: Stamp::default(),
+        stated: None,
     }
 }
 

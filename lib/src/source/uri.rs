@@ -1,0 +1,98 @@
+//! Where models are, as users write it: a path, `s3://bucket/prefix`, `hf://org/name@revision`.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::{Error, code::Code, shown::Shown};
+
+mod hub;
+mod s3;
+
+pub use hub::{HubUri, RepoKind};
+pub use s3::S3Uri;
+
+/// Where a model is, or a file such as its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelUri {
+    /// On disk.
+    Path(PathBuf),
+    /// In S3, or in a store that speaks its protocol.
+    S3(S3Uri),
+    /// On the Hugging Face Hub.
+    Hub(HubUri),
+}
+
+impl ModelUri {
+    /// Whether it is in a store and not on disk.
+    pub fn is_remote(&self) -> bool {
+        !matches!(self, ModelUri::Path(_))
+    }
+
+    /// The model's id where no other was given: for a store the URI without the revision, none for a path.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            ModelUri::Path(_) => None,
+            ModelUri::S3(uri) => Some(uri.to_string()),
+            ModelUri::Hub(uri) => Some(uri.clone().without_revision().to_string()),
+        }
+    }
+
+    /// The file of this name in the model.
+    #[must_use]
+    pub fn join(&self, name: &str) -> ModelUri {
+        match self {
+            ModelUri::Path(path) => ModelUri::Path(path.join(name)),
+            ModelUri::S3(uri) => ModelUri::S3(uri.join(name)),
+            ModelUri::Hub(uri) => ModelUri::Hub(uri.join(name)),
+        }
+    }
+
+    /// The name that `file` has in this model; none for what lies elsewhere, for the model itself and on disk. Revisions are
+    /// not compared.
+    pub fn name_of(&self, file: &ModelUri) -> Option<String> {
+        match (self, file) {
+            (ModelUri::S3(model), ModelUri::S3(file)) => model.name_of(file),
+            (ModelUri::Hub(model), ModelUri::Hub(file)) => model.name_of(file),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for ModelUri {
+    type Err = Error;
+
+    /// Reads a URI; what has no scheme of ours is a path.
+    ///
+    /// # Errors
+    /// `uri-invalid`, also for a scheme that is not known.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.split_once("://") {
+            Some(("s3", rest)) => S3Uri::parse(rest).map(ModelUri::S3),
+            Some(("hf", rest)) => HubUri::parse(rest).map(ModelUri::Hub),
+            Some((scheme, _)) if is_scheme(scheme) => {
+                Err(invalid(text, "its scheme is not known").with_help("write s3://, hf://, or a path"))
+            }
+            _ => Ok(ModelUri::Path(PathBuf::from(text))),
+        }
+    }
+}
+
+/// A scheme as RFC 3986 has it (3.1): what comes before `://` in a path need not be one.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+fn invalid(text: &str, why: &str) -> Error {
+    Error::new(Code::UriInvalid, format!("the URI {:?} cannot be used: {why}", Shown(text)))
+}
+
+impl fmt::Display for ModelUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelUri::Path(path) => path.display().fmt(f),
+            ModelUri::S3(uri) => uri.fmt(f),
+            ModelUri::Hub(uri) => uri.fmt(f),
+        }
+    }
+}
