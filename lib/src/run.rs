@@ -14,7 +14,7 @@ use crate::{Error, code::Code, limits, report::Finding, sys::lanes::Kernel};
 /// The last argument of every slow call: cancellation, deadline, clock, events, threads and memory.
 ///
 /// A new one has no deadline, as many threads as the process may use (affinity and cgroup quota, v1 and v2), 64 MiB for
-/// data in flight, the system's clock, and reads files by `pread`.
+/// data in flight (128 MiB where it comes from a server), the system's clock, and reads files by `pread`.
 #[derive(Clone)]
 pub struct Run {
     cancel: Cancel,
@@ -23,7 +23,9 @@ pub struct Run {
     clock: Arc<dyn Clock>,
     events: Arc<dyn Events>,
     threads: usize,
-    memory: u64,
+    memory: Option<u64>,
+    /// Ends this run and not the one it is a part of.
+    part_ended: Option<Arc<AtomicBool>>,
     read: ReadMode,
     kernel: Option<Kernel>,
     fail_fast: bool,
@@ -166,7 +168,8 @@ impl Run {
             clock: Arc::new(SystemClock),
             events: Arc::new(NoEvents),
             threads: threads.clamp(1, limits::THREADS),
-            memory: 64 << 20,
+            memory: None,
+            part_ended: None,
             read: ReadMode::Pread,
             kernel: None,
             fail_fast: false,
@@ -180,10 +183,10 @@ impl Run {
         self
     }
 
-    /// How many bytes may be mapped or buffered at once, over all threads.
+    /// How many bytes may be mapped or buffered at once, over all threads; at least 1 MiB for each server that is read from.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
+        self.memory = Some(bytes);
         self
     }
 
@@ -241,7 +244,8 @@ impl Run {
     /// # Errors
     /// `interrupted` when it was cancelled, `deadline-passed` when its time is over.
     pub fn check(&self) -> Result<(), Error> {
-        if self.cancel.is_cancelled() {
+        let part_ended = self.part_ended.as_ref().is_some_and(|ended| ended.load(Ordering::Relaxed));
+        if self.cancel.is_cancelled() || part_ended {
             return Err(Error::new(Code::Interrupted, "the run was interrupted"));
         }
         match self.deadline {
@@ -280,8 +284,19 @@ impl Run {
         self.threads
     }
 
+    /// How much may be held of files on this machine.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.memory
+        self.memory.unwrap_or(64 << 20)
+    }
+
+    /// How much may be held of what comes from a server: what was asked for is on its way for a while.
+    pub(crate) fn memory_fetched(&self) -> u64 {
+        self.memory.unwrap_or(128 << 20)
+    }
+
+    /// The same run, which ends also when this is set.
+    pub(crate) fn part(&self, ended: Arc<AtomicBool>) -> Run {
+        Run { part_ended: Some(ended), ..self.clone() }
     }
 
     pub(crate) fn read_mode(&self) -> ReadMode {

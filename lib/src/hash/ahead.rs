@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use super::{Plan, engine::lock, queue::subtree_length};
+use super::{Plan, queue::subtree_length, results::lock};
 use crate::{
     ReadMode, Run,
     source::Source,

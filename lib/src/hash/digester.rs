@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// A digest in the making.
+#[derive(Clone)]
 pub(super) enum Digester {
     /// FIPS 180-4.
     Sha256(Sha256),

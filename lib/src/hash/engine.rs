@@ -1,12 +1,7 @@
 //! Jobs to threads: every thread pulls from one queue, and hashes several jobs at once where that is faster.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
 };
 
@@ -17,14 +12,9 @@ use super::{
     group::Group,
     queue::{Queue, Unit, subtree_length},
     read::{Cursor, LEAST, Reader, Room, Stop},
+    results::Results,
 };
-use crate::{
-    Error, Kernel, Run,
-    code::Code,
-    manifest::{Algorithm, Digest},
-    shown::Shown,
-    source::Source,
-};
+use crate::{Error, Kernel, Run, manifest::Algorithm, source::Source};
 
 /// Another thread pays for itself with this much more to do, in bytes: half a millisecond's work.
 const WORTH_A_THREAD: u64 = 1 << 20;
@@ -56,7 +46,7 @@ pub(super) fn hash(
         other => other.name(),
     };
     run.told().kernel(name, threads, lanes);
-    let ended = AtomicBool::new(false);
+    let results = Results::new(plan, run);
     let room = Room::new(run.memory_bytes(), threads, lanes, run.read_mode());
     let worth_mapping = match plan.algorithm {
         Algorithm::Sha256 => lanes <= Kernel::ShaNi.lanes(),
@@ -67,12 +57,19 @@ pub(super) fn hash(
     let ahead = Ahead::new(plan, &queue.order, threads, lanes, source, run);
     let engine = Engine {
         plan,
-        reader: Reader { source, tee, run, ended: &ended, room, worth_mapping, ahead: ahead.as_ref() },
+        reader: Reader {
+            source,
+            tee,
+            run,
+            ended: &results.ended,
+            room,
+            worth_mapping,
+            ahead: ahead.as_ref(),
+        },
         lanes,
         kernel,
         queue,
-        results: Mutex::new(plan.jobs.iter().map(|_| None).collect()),
-        end: Mutex::new(None),
+        results: &results,
     };
     thread::scope(|scope| {
         let engine = &engine;
@@ -97,17 +94,7 @@ pub(super) fn hash(
             ahead.end();
         }
     });
-    match owned(engine.end) {
-        Some(End::Error(error)) => return Err(error),
-        Some(End::Difference) => {}
-        None => {
-            let unhashed = || Err(Error::new(Code::Panicked, "a range was left unhashed"));
-            for result in lock(&engine.results).iter_mut() {
-                result.get_or_insert_with(unhashed);
-            }
-        }
-    }
-    Ok(Hashes { digests: owned(engine.results), kernel: Some(name) })
+    results.hashes(name)
 }
 
 /// How much there is to do.
@@ -148,33 +135,16 @@ pub(super) struct Engine<'a> {
     /// And by what.
     pub(super) kernel: Kernel,
     pub(super) queue: Queue<'a>,
-    results: Mutex<Vec<Option<Result<Digest, Error>>>>,
-    /// Why the run has ended before its end, if it has; the reader's flag is set with it.
-    end: Mutex<Option<End>>,
-}
-
-/// Why hashing ends before everything is hashed.
-enum End {
-    Error(Error),
-    /// A digest is not the expected one, and one difference is enough.
-    Difference,
+    pub(super) results: &'a Results<'a>,
 }
 
 impl<'a> Engine<'a> {
     /// Works until the queue is empty or the run has ended; a panic ends the run.
     fn work_guarded(&self, thread: usize) {
-        let work = || match self.lanes {
+        self.results.guard(|| match self.lanes {
             2.. => Group::new(self, thread).work(),
             _ => self.work(thread),
-        };
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(()) | Err(Stop::Ended | Stop::Range(_))) => {}
-            Ok(Err(Stop::Run(error))) => self.end_with(End::Error(error)),
-            Err(panic) => {
-                let what = format!("hashing panicked: {}", Shown(words(&*panic)));
-                self.end_with(End::Error(Error::new(Code::Panicked, what)));
-            }
-        }
+        });
     }
 
     /// Hashes one unit after another.
@@ -195,7 +165,7 @@ impl<'a> Engine<'a> {
                 cursor.begin(reading, range);
                 let mut digester = Digester::new(self.plan.algorithm);
                 let read = cursor.read(reader, |bytes| digester.update(bytes));
-                self.note(job, for_range(read)?.and_then(|()| digester.finish()));
+                self.results.note(job, for_range(read)?.and_then(|()| digester.finish()));
             }
             Unit::Part { job, reading, tree, at, range } => {
                 if !tree.has_failed() {
@@ -205,39 +175,12 @@ impl<'a> Engine<'a> {
                     tree.set(at, for_range(read)?.map(|()| subtree.finish()));
                 }
                 if let Some(result) = tree.part_done() {
-                    self.note(job, result);
+                    self.results.note(job, result);
                 }
             }
-            Unit::Invalid { job } => self.note_invalid(job),
+            Unit::Invalid { job } => self.results.note_invalid(job),
         }
         Ok(())
-    }
-
-    /// Notes the result of a job. When the run is to end at the first difference and this is one, it ends.
-    pub(super) fn note(&self, job: usize, result: Result<Digest, Error>) {
-        let differs =
-            self.plan.expected.get(job).is_some_and(|expected| result.as_ref().ok() != Some(expected));
-        if let Some(slot) = lock(&self.results).get_mut(job) {
-            *slot = Some(result);
-        }
-        if differs && self.reader.run.fails_fast() {
-            self.end_with(End::Difference);
-        }
-    }
-
-    /// Notes that a job cannot be done.
-    pub(super) fn note_invalid(&self, job: usize) {
-        let what = "a range to be hashed is of no listed file, or ends before it begins";
-        self.note(job, Err(Error::new(Code::BadArgument, what)));
-    }
-
-    /// Ends the run; the first reason stands, save that an error tells more than a difference.
-    fn end_with(&self, end: End) {
-        let mut reason = lock(&self.end);
-        if !matches!(*reason, Some(End::Error(_))) {
-            *reason = Some(end);
-        }
-        self.reader.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -248,24 +191,6 @@ pub(super) fn for_range<T>(read: Result<T, Stop>) -> Result<Result<T, Error>, St
         Err(Stop::Range(error)) => Ok(Err(error)),
         Err(stop) => Err(stop),
     }
-}
-
-/// A panic's message, where it has one.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(words), _) => words,
-        (_, Some(words)) => words,
-        _ => "without a word",
-    }
-}
-
-/// Locks; a panic elsewhere ends the run by itself and leaves nothing half-changed that is looked at again.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn owned<T>(mutex: Mutex<T>) -> T {
-    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

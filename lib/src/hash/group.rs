@@ -59,7 +59,7 @@ impl<'e, 'a> Group<'e, 'a> {
                 }
                 if let Some(result) = for_range(stream.advance(&self.engine.reader))?.transpose() {
                     let stream = self.streams.swap_remove(at);
-                    self.engine.note(stream.job, result);
+                    self.engine.results.note(stream.job, result);
                     self.engine.queue.done();
                     self.spare.push(stream);
                 }
@@ -73,7 +73,7 @@ impl<'e, 'a> Group<'e, 'a> {
             Unit::Whole { job, reading, range } => (job, reading, range),
             // Only BLAKE3 is divided.
             Unit::Part { job, .. } | Unit::Invalid { job } => {
-                self.engine.note_invalid(job);
+                self.engine.results.note_invalid(job);
                 self.engine.queue.done();
                 return Ok(());
             }

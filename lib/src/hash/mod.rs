@@ -15,6 +15,8 @@ mod engine;
 mod group;
 mod queue;
 mod read;
+mod remote;
+mod results;
 
 /// How a model is hashed when it is signed: by files or by shards, and with which digest (OMS, serialization methods).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,17 +106,23 @@ pub trait Sink: Send + Sync {
 /// Hashes a plan.
 ///
 /// Work is pulled by as many threads as the run allows, longest job first. A thread hashes several ranges at once with
-/// SHA-256, as many as its [`Kernel`](crate::Kernel) has lanes; BLAKE3 divides one huge file among all threads. Memory
-/// in flight is bounded by the run's memory, whatever the sizes. A job whose file cannot be read, or changed, has its own
+/// SHA-256, as many as its [`Kernel`](crate::Kernel) has lanes; BLAKE3 divides one huge file among all threads. Of a source
+/// whose [`Shape`](crate::Shape) says so, many parts are fetched at once and hashed as they arrive. Memory in flight is
+/// bounded by the run's memory, whatever the sizes. A job whose file cannot be read, or changed, has its own
 /// error; the others go on.
 ///
 /// # Errors
-/// `interrupted`, `deadline-passed`, or the sink's error: then nothing is known about any job.
+/// `interrupted`, `deadline-passed`, the sink's error, or that of a store which answers nobody: then nothing is known about
+/// any job.
 pub fn hash(
     plan: &Plan<'_>,
     source: &dyn Source,
     tee: Option<&dyn Sink>,
     run: &Run,
 ) -> Result<Hashes, Error> {
-    engine::hash(plan, source, tee, run)
+    if source.shape().reads > 0 {
+        remote::hash(plan, source, tee, run)
+    } else {
+        engine::hash(plan, source, tee, run)
+    }
 }

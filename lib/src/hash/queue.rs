@@ -8,7 +8,7 @@ use std::{
 
 use blake3::hazmat::ChainingValue;
 
-use super::{Job, Plan, digester::merge, engine::lock, read::Reading};
+use super::{Job, Plan, digester::merge, read::Reading, results::lock};
 use crate::{
     Error,
     manifest::{Algorithm, Digest},

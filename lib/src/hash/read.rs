@@ -80,7 +80,7 @@ pub(super) enum Stop {
 
 impl Stop {
     /// An error of a source: a run that is cancelled or late ends, all else is about the one file.
-    fn by_source(entry: &Entry, error: Error) -> Self {
+    pub(super) fn by_source(entry: &Entry, error: Error) -> Self {
         match error.code() {
             Code::Interrupted | Code::DeadlinePassed => Stop::Run(error),
             _ if error.finding().name.is_some() => Stop::Range(error),

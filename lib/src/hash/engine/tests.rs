@@ -3,8 +3,8 @@ use std::{
     fs::{self, File},
     ops::Range,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize},
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,9 @@ use sha2::Digest as _;
 use super::*;
 use crate::{
     ReadMode,
-    hash::{Job, queue::*, read::Reading},
+    code::Code,
+    hash::{Job, queue::*, read::Reading, results::lock},
+    manifest::Digest,
     run::{Cancel, Events},
     source::{Entry, Kind, Stamp},
 };
@@ -356,7 +358,7 @@ fn the_sink_is_handed_each_byte_once() {
             let copy = Copy::default();
             let results = digests(super::hash(&folder.plan(algorithm, size), &folder, Some(&copy), &run));
             assert!(results.iter().all(Result::is_ok));
-            let mut pieces = owned(copy.0);
+            let mut pieces = copy.0.into_inner().unwrap();
             pieces.sort();
             for (number, bytes) in contents.iter().enumerate() {
                 let name = format!("file-{number}");
