@@ -23,6 +23,7 @@ use crate::{
 mod content;
 mod measure;
 mod paths;
+mod stated;
 
 /// A model: where it is, what it is called, and which of its files count.
 #[derive(Clone, Debug)]
@@ -95,7 +96,16 @@ impl Model {
     /// The name and version to sign into the statement (`subject[0].annotations`), which a policy can demand.
     #[must_use]
     pub fn release(mut self, name: Option<String>, version: Option<String>) -> Self {
-        self.release = Release { name, version };
+        (self.release.name, self.release.version) = (name, version);
+        self
+    }
+
+    /// Compares the signed digests with what the store itself states of its files, and reads no weights. The assurance is
+    /// `stated`, which a policy has to accept. Signing so signs the digests that the store states, and says so in the
+    /// statement: only by files, with SHA-256, and of a full commit on the Hub, which nobody can change.
+    #[must_use]
+    pub fn stated(mut self, stated: bool) -> Self {
+        self.release.stated = stated;
         self
     }
 
@@ -233,7 +243,8 @@ impl Model {
                 checked.push(manifest);
                 let hashed = (statements.len() > 1).then_some(&mut hashed);
                 content::check(&model, manifest, hashed, run, report)?;
-                report.assurance = Some(Assurance::Hashed);
+                report.assurance =
+                    Some(if self.release.stated { Assurance::Stated } else { Assurance::Hashed });
             }
             if run.fails_fast() && !report.findings.is_empty() {
                 break;

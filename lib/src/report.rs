@@ -70,6 +70,12 @@ impl Finding {
         self
     }
 
+    /// The same, with a help of its own instead of the code's.
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
     /// How to put it right.
     pub fn help(&self) -> &str {
         self.help.as_deref().unwrap_or(self.code.help())

@@ -77,11 +77,18 @@ impl From<&Manifest> for Hashed {
 pub(crate) struct Named {
     pub(crate) name: Option<String>,
     pub(crate) version: Option<String>,
+    /// `stated` where the signer read no weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digests: Option<&'static str>,
 }
 
 impl From<&Release> for Named {
     fn from(release: &Release) -> Self {
-        Named { name: release.name.clone(), version: release.version.clone() }
+        Named {
+            name: release.name.clone(),
+            version: release.version.clone(),
+            digests: release.stated.then_some("stated"),
+        }
     }
 }
 

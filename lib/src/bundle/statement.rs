@@ -40,7 +40,13 @@ pub struct Release {
     pub name: Option<String>,
     /// The version, for example `1.2`.
     pub version: Option<String>,
+    /// Whether the signer read no weights, and signed the digests that the store stated: the annotation `digests` is
+    /// `stated` then.
+    pub stated: bool,
 }
+
+/// What the annotation `digests` says where the signer took them from the store.
+const STATED: &str = "stated";
 
 impl Statement {
     /// A statement on a manifest; `subject` is the base name of the model.
@@ -150,6 +156,7 @@ fn current(mut statement: Object<'_>) -> Result<Parsed, Error> {
         Some(mut annotations) => Release {
             name: annotations.string("name").ok().map(Into::into),
             version: annotations.string("version").ok().map(Into::into),
+            stated: annotations.string("digests").is_ok_and(|from| from == STATED),
         },
         None => Release::default(),
     };
@@ -311,6 +318,8 @@ mod wire {
         name: &'a Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         version: &'a Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        digests: Option<&'static str>,
     }
 
     #[derive(Serialize)]
@@ -364,8 +373,11 @@ mod wire {
             Method::Files => None,
             Method::Shards { size } => Some(size),
         };
-        let annotations = (*release != Release::default())
-            .then_some(Annotations { name: &release.name, version: &release.version });
+        let annotations = (*release != Release::default()).then_some(Annotations {
+            name: &release.name,
+            version: &release.version,
+            digests: release.stated.then_some(STATED),
+        });
         serde_json::to_vec(&Statement {
             _type: STATEMENT_TYPE,
             subject: [Subject {

@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use super::Model;
+use super::{Model, stated};
 use crate::{
     Error, Run,
     code::Code,
@@ -61,6 +61,8 @@ pub(super) fn check(
     let listing = Listing::take(source, &rules, &signed, run)?;
     let first = report.findings.len();
     let pairs = compare(&wanted, &listing, manifest, report);
+    let paired: Vec<&Entry> = pairs.iter().filter_map(|pair| listing.files.get(pair.entry)).collect();
+    report.findings.extend(source.objections(&paired, run)?);
     let enough = run.fails_fast() && report.findings.len() > first;
     for finding in report.findings.iter().skip(first) {
         run.told().found(finding);
@@ -87,7 +89,11 @@ pub(super) fn check(
     let expected = resources.iter().filter_map(expected).collect();
     let plan = Plan { algorithm, entries: &listing.files, jobs, expected };
     run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(Job::length).sum());
-    let hashes = if enough { Ok(Hashes::none(&plan)) } else { hash(&plan, source, None, run) };
+    let hashes = match model.release.stated {
+        _ if enough => Ok(Hashes::none(&plan)),
+        true => stated::digests(&plan, source, run),
+        false => hash(&plan, source, None, run),
+    };
     run.told().done();
     let hashes = hashes?;
 
@@ -106,7 +112,7 @@ pub(super) fn check(
             difference.failed.insert(job.entry);
             continue;
         };
-        report.bytes += if digest.is_ok() { job.length() } else { 0 };
+        report.bytes += if digest.is_ok() && !model.release.stated { job.length() } else { 0 };
         if let (Some(hashed), Some(entry), Ok(digest)) =
             (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
         {

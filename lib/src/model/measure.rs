@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Model;
+use super::{Model, stated};
 use crate::{
     Bundle, Error, Run,
     code::Code,
@@ -19,6 +19,9 @@ use crate::{
 
 /// What [`Model::manifest`] does.
 pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Manifest, Error> {
+    if model.release.stated {
+        stated::may_be_signed(model, hashing)?;
+    }
     let ignore_paths = ignore_paths(model, run)?;
     let rules = Rules {
         ignore: ignore_paths.iter().map(String::as_str).collect(),
@@ -30,13 +33,17 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
     let nothing_signed = |_: &str| Signed::No;
     let listing = Listing::take(source, &rules, &nothing_signed, run)?;
     refuse(&listing.findings)?;
+    refuse(&source.objections(&listing.files.iter().collect::<Vec<_>>(), run)?)?;
 
     let plan = plan(&listing.files, hashing);
     if plan.jobs.is_empty() {
         return Err(Error::new(Code::ModelEmpty, format!("{model} has no file to sign")));
     }
     run.told().hashing(listing.files.len() as u64, listing.files.iter().map(|entry| entry.size).sum());
-    let hashes = hash(&plan, source, None, run);
+    let hashes = match model.release.stated {
+        true => stated::digests(&plan, source, run),
+        false => hash(&plan, source, None, run),
+    };
     run.told().done();
     let hashes = hashes?;
     refuse(&listing.changes(&Listing::take(source, &rules, &nothing_signed, run)?))?;
@@ -109,8 +116,13 @@ fn signatures_beside(model: &Model, run: &Run) -> Result<Vec<String>, Error> {
     let mut folders: BTreeSet<&str> = model.signatures.iter().map(|name| folder(name)).collect();
     folders.insert("");
     let mut candidates = Vec::new();
+    // On disk every file is looked into; in a store, where that is a journey each, those that are called like one.
+    let remote = model.source.shape().reads > 0;
     model.source.list(run, &mut |entry| {
+        let called_so =
+            || [".sig", ".sigstore", ".sigstore.json"].iter().any(|end| entry.name.ends_with(end));
         if entry.kind == Kind::File
+            && (!remote || called_so())
             && folders.contains(folder(&entry.name))
             && !model.signatures.contains(&entry.name)
         {

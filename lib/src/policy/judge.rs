@@ -7,7 +7,7 @@ use crate::{
     Bundle, Error, Run,
     bundle::{Release, Statement},
     code::{Class, Code},
-    report::{Binding, Finding, Report, SignatureReport},
+    report::{Assurance, Binding, Finding, Report, SignatureReport},
     shown::Shown,
     verify::{NotProven, Proof, rfc3339},
 };
@@ -139,6 +139,11 @@ impl Policy {
         demand(Code::VersionNotExpected, "version", self.version.as_ref(), release.version.as_ref())?;
         if let Some(least) = &self.min_version {
             not_before(least, release)?;
+        }
+        if release.stated && self.assurance > Assurance::Stated {
+            let what = "the signer read no weights, and signed the digests that the store stated";
+            return Err(Finding::new(Code::AssuranceTooLow, what)
+                .with_help("have the model signed by who reads it, or accept the assurance \"stated\""));
         }
         let names = named.iter().filter_map(|at| self.accepts.get(*at)?.0.as_deref());
         let names = names.map(|name| Shown(name).to_string()).collect::<Vec<_>>().join(", ");
@@ -351,5 +356,9 @@ impl SignatureReport {
         self.hash_algorithm = Some(serialization.algorithm.name().to_owned());
         self.name.clone_from(&statement.release().name);
         self.version.clone_from(&statement.release().version);
+        if statement.release().stated {
+            self.notes
+                .push("the signer read no weights: the digests are those that the store stated".to_owned());
+        }
     }
 }

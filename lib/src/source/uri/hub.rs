@@ -37,6 +37,13 @@ impl HubUri {
         Err(invalid(rest, "not yet"))
     }
 
+    /// Whether it is pinned to a commit: 40 lower-case hexadecimal digits.
+    pub fn is_commit(&self) -> bool {
+        self.revision.as_deref().is_some_and(|revision| {
+            revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    }
+
     /// The same at no particular revision.
     #[must_use]
     pub fn without_revision(mut self) -> Self {
