@@ -6,11 +6,11 @@ use serde::Serialize;
 use weightseal::{Cancel, Error, Shown};
 
 use crate::{
-    args::{DigestArgs, default_signature},
+    args::DigestArgs,
     bar::Progress,
     render::{
         Console,
-        json::{Hashed, Listed, VERSION, path},
+        json::{Hashed, Listed, VERSION, shown},
     },
     sign::expect_sigbus,
 };
@@ -37,15 +37,18 @@ pub(crate) fn run(args: DigestArgs, console: &Console, cancel: &Cancel) -> Resul
     let started = Instant::now();
     let config = args.content.of(args.model);
     let hashing = args.hash.check()?;
-    let mut model = config.open()?;
-    model.leave_out_signature(default_signature(&config.path));
-    args.signature.iter().for_each(|path| model.leave_out_signature(path));
-    expect_sigbus(console)?;
     let progress = Arc::new(Progress::new(console.quiet));
-    let manifest = model.manifest(&hashing, &args.run.start(cancel, progress.clone()))?;
+    let run = args.run.start(cancel, progress.clone());
+    let mut model = config.open(&args.stores.access()?, &run)?;
+    args.signature
+        .iter()
+        .chain(&model.usual_signature())
+        .for_each(|place| model.leave_out_signature_at(place));
+    expect_sigbus(console)?;
+    let manifest = model.manifest(&hashing, &run)?;
     let digest = Digest {
         version: VERSION,
-        model: path(&config.path),
+        model: shown(&config.place),
         hashed: (&manifest).into(),
         bytes: progress.bytes(),
         kernel: progress.kernel(),

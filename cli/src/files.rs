@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use weightseal::{CertificateVerifier, Code, Error, KeyVerifier, PrivateKey, PublicKey, Shown, read_key};
+use weightseal::{
+    CertificateVerifier, Class, Code, Error, KeyVerifier, ModelUri, PrivateKey, PublicKey, Shown, read_key,
+};
 
 use crate::passphrase::PassphraseFrom;
 
@@ -10,6 +12,15 @@ use crate::passphrase::PassphraseFrom;
 pub(crate) fn in_file(path: &Path, error: Error) -> Error {
     let what = format!("{}: {error}", Shown(&path.display().to_string()));
     Error::new(error.code(), what).with_help(error.help().to_owned()).with_source(error)
+}
+
+/// The same for a file wherever it is. What stores say names it already.
+pub(crate) fn in_place(place: &ModelUri, error: Error) -> Error {
+    match (place, error.class()) {
+        (ModelUri::Path(path), _) => in_file(path, error),
+        (_, Class::Rejected) => in_file(Path::new(&place.to_string()), error),
+        _ => error,
+    }
 }
 
 /// A private key; its passphrase is opened when it is encrypted.

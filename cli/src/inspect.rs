@@ -7,14 +7,17 @@ use std::{
 };
 
 use serde::Serialize;
-use weightseal::{Bundle, Code, Error, Identity, Shown, Statement, limits, unverified_identities};
+use weightseal::{
+    Access, Bundle, Cancel, Code, Error, Identity, ModelUri, Run, Shown, Statement, limits,
+    unverified_identities,
+};
 
 use crate::{
     args::{InspectArgs, default_signature},
-    files::in_file,
+    files::{in_file, in_place},
     render::{
         Console,
-        json::{Hashed, Listed, Named, VERSION, path},
+        json::{Hashed, Listed, Named, VERSION, shown},
     },
 };
 
@@ -52,9 +55,12 @@ struct Claims<'a> {
 ///
 /// # Errors
 /// `signature-absent`, and those of a malformed signature.
-pub(crate) fn run(args: &InspectArgs, console: &Console) -> Result<u8, Error> {
-    let (place, bundle) = find(&args.path)?;
-    let statement = bundle.unverified_statement().map_err(|error| in_file(&place, error))?;
+pub(crate) fn run(args: &InspectArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
+    let (place, bundle) = match &args.place {
+        ModelUri::Path(path) => find(path).map(|(path, bundle)| (ModelUri::Path(path), bundle))?,
+        place => fetch(place, &args.stores.access()?, &Run::new().cancel(cancel.clone()))?,
+    };
+    let statement = bundle.unverified_statement().map_err(|error| in_place(&place, error))?;
     let claims = claims(&place, &bundle, &statement)?;
     console.show(&claims, |claims| text(claims, args.all))?;
     Ok(0)
@@ -83,16 +89,27 @@ fn find(given: &Path) -> Result<(PathBuf, Bundle), Error> {
     }
 }
 
-fn claims<'a>(place: &Path, bundle: &'a Bundle, statement: &'a Statement) -> Result<Claims<'a>, Error> {
+/// The same in a store.
+fn fetch(given: &ModelUri, access: &Access, run: &Run) -> Result<(ModelUri, Bundle), Error> {
+    let itself = access.read_bundle(given, run);
+    if !matches!(&itself, Err(error) if error.code() == Code::SignatureAbsent) {
+        return itself.map(|bundle| (given.clone(), bundle)).map_err(|error| in_place(given, error));
+    }
+    let usual = given.join("model.sig");
+    let bundle = access.read_bundle(&usual, run).map_err(|error| in_place(&usual, error))?;
+    Ok((usual, bundle))
+}
+
+fn claims<'a>(place: &ModelUri, bundle: &'a Bundle, statement: &'a Statement) -> Result<Claims<'a>, Error> {
     let manifest = statement.manifest();
     Ok(Claims {
         version: VERSION,
         verified: false,
         notice: NOTICE,
-        signature: path(place),
+        signature: shown(place),
         signing_method: bundle.signing_method(),
         hint: bundle.hint(),
-        certificates: unverified_identities(bundle).map_err(|error| in_file(place, error))?,
+        certificates: unverified_identities(bundle).map_err(|error| in_place(place, error))?,
         subject: statement.subject(),
         release: statement.release().into(),
         legacy: statement.is_legacy(),
@@ -123,6 +140,9 @@ fn text(claims: &Claims<'_>, all: bool) -> String {
         if let Some(value) = value {
             line(what, value);
         }
+    }
+    if let Some(digests) = claims.release.digests {
+        line("digests", &format!("{digests} by the store; the signer read no weights"));
     }
     if claims.legacy {
         line("format", "model_signing 0.2.0");

@@ -63,7 +63,7 @@ fn dispatch(cli: Cli, console: &Console) -> Result<u8, Error> {
         Command::Sign(args) => sign::run(*args, console, &cancel),
         Command::Verify(args) => verify::run(*args, console, &cancel),
         Command::Digest(args) => digest::run(args, console, &cancel),
-        Command::Inspect(args) => inspect::run(&args, console),
+        Command::Inspect(args) => inspect::run(&args, console, &cancel),
         Command::Keygen(args) => keygen::run(args, console),
         Command::Trust(args) => trust::run(&args, console, &cancel),
         Command::Policy { command } => policy::run(command, console),

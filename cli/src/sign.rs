@@ -6,19 +6,19 @@ use serde::Serialize;
 use tracing::info;
 use weightseal::{
     Algorithm, Bundle, Bytes, Cancel, CertificateSigner, Code, Error, Identity, KeySigner, Manifest, Method,
-    Model, PrivateKey, PublicKey, Replace, Run, Shown, Signer, check_writable, read_key,
+    Model, ModelUri, PrivateKey, PublicKey, Replace, Run, Shown, Signer, check_writable, read_key,
     unverified_identities,
 };
 
 use crate::{
-    args::{Format, KeyFile, SignArgs, SignConfig, Signing},
+    args::{Format, KeyFile, SignArgs, SignConfig, Signing, on_disk},
     bar::Progress,
     files, identity,
     render::{
         Console,
         github::Cell,
-        json::{Hashed, Named, VERSION, path},
-        text::{shell_path, shell_word},
+        json::{Hashed, Named, VERSION, shown},
+        text::{shell_path, shell_place, shell_word},
     },
     signals,
 };
@@ -50,18 +50,31 @@ struct Signed {
 /// Those of the arguments, the key, the model and the output.
 pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let config = args.check()?;
+    let access = config.stores.access()?;
     let started = Instant::now();
-    let mut model = config.model.open()?.release(config.name.clone(), config.release.clone());
-    model.leave_out_signature(&config.signature);
+    let progress = Arc::new(Progress::new(console.quiet));
+    let run = config.run.start(cancel, progress.clone());
+    let mut model = config
+        .model
+        .open(&access, &run)?
+        .release(config.name.clone(), config.release.clone())
+        .stated(config.from_stated);
+    let place = place(&config, &model)?;
+    model.leave_out_signature_at(&place);
     // Before the passphrase is asked for and the model is read.
-    let replace = if config.force { Replace::Anything } else { Replace::Signature };
-    refuse_to_replace_the_model(&config)?;
-    check_writable(&config.signature, replace)?;
+    let replace = match (&place, config.force) {
+        (_, true) => Replace::Anything,
+        (ModelUri::Path(_), false) => Replace::Signature,
+        // Whoever shares a store is not to lose what another has put there.
+        (_, false) => Replace::Nothing,
+    };
+    if let ModelUri::Path(path) = &place {
+        refuse_to_replace_the_model(path, &config)?;
+        check_writable(path, replace)?;
+    }
     let key = key(&config.signing)?;
     expect_sigbus(console)?;
 
-    let progress = Arc::new(Progress::new(console.quiet));
-    let run = config.run.start(cancel, progress.clone());
     let (signer, public) = signer(&config.signing, key, &run)?;
     let bundle = model.sign(&config.hashing, &*signer, &run)?;
     let statement = bundle.unverified_statement()?;
@@ -73,12 +86,12 @@ pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<
         }
         (None, None) => return Err(Error::new(Code::BundleUnverifiable, "the signature names nobody")),
     };
-    bundle.write(&config.signature, replace)?;
+    access.write_bundle(&bundle, &place, replace, &run)?;
 
     let signed = Signed {
         version: VERSION,
-        model: path(&config.model.path),
-        signature: path(&config.signature),
+        model: shown(&config.model.place),
+        signature: shown(&place),
         signing_method: bundle.signing_method(),
         log_indexes: bundle.unverified_log_indexes(),
         verify: verify_line(&config, public.as_ref(), &identity),
@@ -94,9 +107,22 @@ pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<
     Ok(0)
 }
 
+/// Where the signature goes. One beside a model on the Hub goes onto the branch that was given, and not into the commit that
+/// it stands for.
+fn place(config: &SignConfig, model: &Model) -> Result<ModelUri, Error> {
+    let unknown = || Error::new(Code::BadArgument, "there is no usual place for the signature");
+    match (&config.signature, &config.model.place, model.usual_signature().ok_or_else(unknown)?) {
+        (Some(place), ..) => Ok(place.clone()),
+        (None, ModelUri::Hub(given), ModelUri::Hub(mut usual)) => {
+            usual.revision.clone_from(&given.revision);
+            Ok(ModelUri::Hub(usual))
+        }
+        (None, _, usual) => Ok(usual),
+    }
+}
+
 /// `--force` replaces whatever is there, but neither the model, nor a file of it that is not called `*.sig`, nor a key.
-fn refuse_to_replace_the_model(config: &SignConfig) -> Result<(), Error> {
-    let path = &config.signature;
+fn refuse_to_replace_the_model(path: &Path, config: &SignConfig) -> Result<(), Error> {
     let place = |path: &Path| fs::canonicalize(path).ok();
     let refuse = |what: &str| {
         Err(Error::new(Code::BadArgument, format!("the signature would replace {what}"))
@@ -105,13 +131,14 @@ fn refuse_to_replace_the_model(config: &SignConfig) -> Result<(), Error> {
     if !path.is_file() || Bundle::read(path).is_ok() {
         return Ok(());
     }
-    if place(path) == place(&config.model.path) {
+    let Some(model) = on_disk(&config.model.place) else { return Ok(()) };
+    if place(path) == place(model) {
         return refuse("the model");
     }
     if !config.force {
         return Ok(());
     }
-    let mut model = Model::open(&config.model.path)?;
+    let mut model = Model::open(model)?;
     // What is called a signature may be a broken one.
     let called_one = path.extension().is_some_and(|extension| extension == "sig");
     if !called_one && model.ignore_path(std::path::absolute(path).unwrap_or_default()) {
@@ -191,7 +218,7 @@ fn verify_line(config: &SignConfig, public: Option<&PublicKey>, identity: &Ident
     if matches!(config.signing, Signing::Sigstore(_)) {
         line.push_str("sigstore ");
     }
-    line.push_str(&shell_path(&config.model.path));
+    line.push_str(&shell_place(&config.model.place));
     let mut bare = None;
     let mut add = |flag: &str, value: &str| {
         // A value that begins like a flag has to be joined to its own.
@@ -199,7 +226,7 @@ fn verify_line(config: &SignConfig, public: Option<&PublicKey>, identity: &Ident
         let _ = write!(line, " {flag}{joint}{value}");
     };
     if !config.usual_place {
-        add("--signature", &shell_path(&config.signature));
+        config.signature.iter().for_each(|place| add("--signature", &shell_place(place)));
     }
     match &config.signing {
         Signing::Key(key) => {

@@ -9,13 +9,13 @@ use std::{
 
 use tracing::info;
 use weightseal::{
-    Accept, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Instance, Model, Policy,
-    PolicyFile, Replace, Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified, check_writable,
-    write_whole,
+    Accept, Access, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Instance, Model,
+    ModelUri, Policy, PolicyFile, Replace, Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified,
+    check_writable, write_whole,
 };
 
 use crate::{
-    args::{Demands, Format, Roots, Trust, VerifyArgs, VerifyConfig},
+    args::{Demands, Format, Roots, Trust, VerifyArgs, VerifyConfig, on_disk},
     bar::{self, Progress},
     files, guard,
     render::{Console, exit_code, json},
@@ -29,7 +29,7 @@ use crate::{
 /// `bad-argument`.
 pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let model = args.model()?;
-    let mut unknown = Report::new(json::path(&model), args.model_id().map(ToOwned::to_owned), args.mode());
+    let mut unknown = Report::new(json::shown(&model), args.model_id().map(ToOwned::to_owned), args.mode());
     let file = args.report().map(ToOwned::to_owned);
     if let Some(path) = &file
         && let Err(error) = make_room(path, &model, &args.inputs())
@@ -43,17 +43,19 @@ pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Resul
 }
 
 /// Sees to it that the report can be written, and that nobody takes one of an earlier run for that of this one.
-fn make_room(path: &Path, model: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+fn make_room(path: &Path, model: &ModelUri, inputs: &[PathBuf]) -> Result<(), Error> {
     let place = |path: &Path| fs::canonicalize(path).ok();
     let refuse = |what: &str| {
         let shown = path.display().to_string();
         Err(Error::new(Code::BadArgument, format!("the report {} {what}", Shown(&shown)))
             .with_help("give another file with --report"))
     };
-    let within = Model::open(model)
-        .is_ok_and(|mut model| model.ignore_path(std::path::absolute(path).unwrap_or_default()));
-    if within || place(path).is_some_and(|path| place(model) == Some(path)) {
-        return refuse("would change the model");
+    if let Some(model) = on_disk(model) {
+        let within = Model::open(model)
+            .is_ok_and(|mut model| model.ignore_path(std::path::absolute(path).unwrap_or_default()));
+        if within || place(path).is_some_and(|path| place(model) == Some(path)) {
+            return refuse("would change the model");
+        }
     }
     if place(path).is_some_and(|path| inputs.iter().any(|input| place(input).as_ref() == Some(&path))) {
         return refuse("would replace a file that this command reads");
@@ -85,19 +87,29 @@ fn attempt(
     console: &Console,
     cancel: &Cancel,
 ) -> Result<Report, Error> {
-    let VerifyConfig { model, unsigned, trust, roots, demands, fail_fast, run } = args.check()?;
+    let VerifyConfig { model, unsigned, stated, stores, trust, roots, demands, fail_fast, run } =
+        args.check()?;
+    let access = stores.access()?;
     unknown.model_id.clone_from(&demands.model_id);
     let events = Arc::new(Progress::new(console.quiet));
     let run = run.start(cancel, events).fail_fast(fail_fast);
+    let open = || model.open(&access, &run).map(|model| model.ignore_unsigned_files(unsigned).stated(stated));
     // What is fetched for Sigstore is not fetched for nothing.
-    let early = matches!(trust, Trust::Sigstore(_)).then(|| bundles(&demands)).transpose()?;
+    let early = matches!(trust, Trust::Sigstore(_))
+        .then(|| open().and_then(|model| Ok((bundles(&demands, &model, &access, &run)?, model))))
+        .transpose()?;
     let policy = trusting(trust, &roots, demands.policy.clone(), unknown, &run)?;
     expect_sigbus(unknown, console)?;
-    let mut model = model.open()?.ignore_unsigned_files(unsigned);
+    let (bundles, mut model) = match early {
+        Some(early) => early,
+        None => {
+            let model = open()?;
+            (bundles(&demands, &model, &access, &run)?, model)
+        }
+    };
     if let Some(id) = &demands.model_id {
         model = model.id(id);
     }
-    let bundles = early.map_or_else(|| bundles(&demands), Ok)?;
     run.check()?;
     Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
 }
@@ -164,13 +176,23 @@ fn trusting(
 }
 
 /// The signatures that were named, all of them, or else the one at the usual place.
-fn bundles(demands: &Demands) -> Result<Vec<Bundle>, Error> {
+fn bundles(demands: &Demands, model: &Model, access: &Access, run: &Run) -> Result<Vec<Bundle>, Error> {
+    let read = |place: &ModelUri| {
+        // What is wrong inside of a signature says which one it is in.
+        access.read_bundle(place, run).map_err(|error| match error.class() {
+            Class::Rejected => files::in_place(place, error),
+            _ => error,
+        })
+    };
     if !demands.signatures.is_empty() {
-        return demands.signatures.iter().map(|path| read(path)).collect();
+        return demands.signatures.iter().map(read).collect();
     }
-    read(&demands.usual).map(|bundle| vec![bundle]).map_err(|error| match error.code() {
+    let usual = model.usual_signature().ok_or_else(|| {
+        Error::new(Code::SignatureMissing, "there is no usual place for the signature of this model")
+    })?;
+    read(&usual).map(|bundle| vec![bundle]).map_err(|error| match error.code() {
         Code::SignatureAbsent => {
-            let place = demands.usual.display().to_string();
+            let place = usual.to_string();
             let missing =
                 Error::new(Code::SignatureMissing, format!("there is no signature at {}", Shown(&place)));
             if Path::new("model.sig").is_file() {
@@ -182,14 +204,6 @@ fn bundles(demands: &Demands) -> Result<Vec<Bundle>, Error> {
                 missing
             }
         }
-        _ => error,
-    })
-}
-
-/// Reads a signature; what is wrong inside of it says which one it is in.
-fn read(path: &Path) -> Result<Bundle, Error> {
-    Bundle::read(path).map_err(|error| match error.class() {
-        Class::Rejected => files::in_file(path, error),
         _ => error,
     })
 }

@@ -76,21 +76,26 @@ impl Access {
         self
     }
 
-    /// Opens the store of a model.
+    /// Opens the store of a model, and says where it is for good: on the Hub, in which commit.
     ///
     /// # Errors
     /// `model-absent`, `access-denied`, `service-failed`, `transport-insecure`; `feature-missing`.
-    pub(crate) fn open(&self, uri: &ModelUri, run: &Run) -> Result<Box<dyn Source>, Error> {
+    pub(crate) fn open(&self, uri: &ModelUri, run: &Run) -> Result<(Box<dyn Source>, ModelUri), Error> {
         let _ = run;
-        Ok(match uri {
+        let source: Box<dyn Source> = match uri {
             ModelUri::Path(path) => Box::new(Local::open(path)?),
             #[cfg(feature = "s3")]
             ModelUri::S3(uri) => Box::new(S3::open(uri, &self.s3, run)?),
             #[cfg(feature = "hub")]
-            ModelUri::Hub(uri) => Box::new(Hub::open(uri, &self.hub, run)?),
+            ModelUri::Hub(uri) => {
+                let hub = Hub::open(uri, &self.hub, run)?;
+                let pinned = ModelUri::Hub(hub.uri().clone());
+                return Ok((Box::new(hub), pinned));
+            }
             #[allow(unreachable_patterns, reason = "with all features there is no other")]
             other => return Err(missing(other)),
-        })
+        };
+        Ok((source, uri.clone()))
     }
 
     /// Reads a signature, wherever it is.

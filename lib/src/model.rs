@@ -31,7 +31,7 @@ pub struct Model {
     source: Arc<dyn Source>,
     /// The model's folder on disk, free of links; none for a single file and elsewhere.
     folder: Option<PathBuf>,
-    /// Where it is, where that is a store and not a disk.
+    /// Where it is, as far as that can be said.
     uri: Option<ModelUri>,
     id: Option<String>,
     release: Release,
@@ -50,9 +50,10 @@ impl Model {
     /// # Errors
     /// `model-absent`, `permission-denied`, `io-failed`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let given = path.as_ref().to_owned();
         let local = Local::open(path)?;
         let folder = (!local.is_single_file()).then(|| local.path().to_owned());
-        Ok(Model { folder, ..Model::from_source(local) })
+        Ok(Model { folder, uri: Some(ModelUri::Path(given)), ..Model::from_source(local) })
     }
 
     /// A model wherever it is: on disk, in S3, on the Hub. A branch on the Hub is resolved once, here.
@@ -63,8 +64,8 @@ impl Model {
         match uri {
             ModelUri::Path(path) => Model::open(path),
             _ => {
-                let source = Arc::from(access.open(uri, run)?);
-                Ok(Model { source, uri: Some(uri.clone()), ..Model::from_source(Memory::default()) })
+                let (source, uri) = access.open(uri, run)?;
+                Ok(Model { source: source.into(), uri: Some(uri), ..Model::from_source(Memory::default()) })
             }
         }
     }
@@ -109,8 +110,15 @@ impl Model {
         self
     }
 
-    /// Leaves out a path with all below it: relative to the model, or absolute. Returns false, and leaves out nothing, for
-    /// a path outside of the model or the model itself.
+    /// Where the model's signature is when nothing else is said: `model.sig` in it, or `FILE.sig` beside a single file; for a
+    /// model on the Hub in the commit that was opened. None for a source of the caller's own.
+    pub fn usual_signature(&self) -> Option<ModelUri> {
+        let uri = self.uri.as_ref()?;
+        Some(if self.source.is_single_file() { uri.beside(".sig") } else { uri.join("model.sig") })
+    }
+
+    /// Leaves out a path with all below it: relative to the model, or absolute; in a store, a name in the model. Returns
+    /// false, and leaves out nothing, for a path outside of the model or the model itself.
     pub fn ignore_path(&mut self, path: impl AsRef<Path>) -> bool {
         let inside = self.inside(path.as_ref());
         self.ignore.extend(inside.clone());
@@ -120,12 +128,24 @@ impl Model {
     /// Leaves out a signature file, at whatever path and whatever it is called; a relative path counts from the current
     /// folder, and paths outside of the model change nothing. Bundles that were read from files leave out themselves.
     pub fn leave_out_signature(&mut self, path: impl AsRef<Path>) {
+        if self.folder.is_none() {
+            return;
+        }
         let Ok(path) = std::path::absolute(path) else { return };
         self.signatures.extend(self.inside(&path));
         if let Ok(real) = path.canonicalize() {
             self.signatures.extend(self.inside(&real));
         }
         self.signatures.dedup();
+    }
+
+    /// The same, wherever the signature is.
+    pub fn leave_out_signature_at(&mut self, place: &ModelUri) {
+        match (place, &self.uri) {
+            (ModelUri::Path(path), _) => self.leave_out_signature(path),
+            (_, Some(uri)) => self.signatures.extend(uri.name_of(place)),
+            (_, None) => {}
+        }
     }
 
     /// Whether `.git`, `.gitignore`, `.gitattributes` and `.github` at the top of the model count like other files. They do
@@ -225,10 +245,10 @@ impl Model {
     ) -> Result<(), Error> {
         let mut model = self.clone();
         for bundle in bundles {
-            match (&bundle.remote, &self.uri) {
-                (None, _) => bundle.path().into_iter().for_each(|path| model.leave_out_signature(path)),
-                (Some(at), Some(uri)) => model.signatures.extend(uri.name_of(at)),
-                (Some(_), None) => {}
+            match (&bundle.remote, bundle.path()) {
+                (Some(place), _) => model.leave_out_signature_at(place),
+                (None, Some(path)) => model.leave_out_signature(path),
+                (None, None) => {}
             }
         }
         if let Some(content) = policy.content() {
@@ -265,7 +285,13 @@ impl Model {
 
     /// The name that a path on disk has in the model.
     fn inside(&self, path: &Path) -> Option<String> {
-        paths::inside(self.folder.as_deref()?, path)
+        match &self.uri {
+            Some(uri) if uri.is_remote() => {
+                let name = path.to_str()?.trim_start_matches("./").trim_end_matches('/');
+                (!name.is_empty() && path.is_relative()).then(|| name.to_owned())
+            }
+            _ => paths::inside(self.folder.as_deref()?, path),
+        }
     }
 }
 

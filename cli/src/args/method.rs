@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::{Args, ValueHint};
-use weightseal::{Code, Error, Shown};
+use weightseal::{Code, Error, ModelUri, Shown};
+
+use super::values;
 
 /// A signing method of the grammar; the first of several that the flags leave is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +64,20 @@ pub(crate) struct Words {
     #[arg(value_name = "METHOD", value_hint = ValueHint::AnyPath)]
     first: Option<PathBuf>,
 
-    /// The model: a folder, or a single file; one that is called like a method is written ./key
+    /// The model: a folder, a single file, s3://bucket/prefix or hf://org/name@revision; one that is called like a method is
+    /// written ./key
     #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     second: Option<PathBuf>,
 }
 
 impl Words {
     /// The method, where it is named, and the model.
-    pub(crate) fn resolve(&self) -> Result<(Option<Method>, PathBuf), Error> {
+    pub(crate) fn resolve(&self) -> Result<(Option<Method>, ModelUri), Error> {
+        let (method, model) = self.words()?;
+        Ok((method, values::place(&model)?))
+    }
+
+    fn words(&self) -> Result<(Option<Method>, PathBuf), Error> {
         let misuse = |what: String| Error::new(Code::BadArgument, what);
         match (&self.first, &self.second) {
             (Some(word), Some(model)) => match Method::of_word(word.as_os_str()) {

@@ -4,6 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use weightseal::ModelUri;
+
 use crate::log::Level;
 
 mod method;
@@ -11,6 +13,7 @@ mod model;
 mod policy;
 mod sign;
 mod sigstore;
+mod stores;
 mod trust;
 mod values;
 mod verify;
@@ -19,8 +22,9 @@ pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
 pub(crate) use policy::{ExplainArgs, PolicyCommand};
 pub(crate) use sign::{Instance, KeyFile, SignArgs, SignConfig, Signing, SigstoreConfig};
+pub(crate) use stores::StoreArgs;
 pub(crate) use trust::{TrustCommand, TrustCommandArgs};
-pub(crate) use values::default_signature;
+pub(crate) use values::{default_signature, on_disk};
 pub(crate) use verify::{Demands, Roots, Trust, VerifyArgs, VerifyConfig};
 
 /// Signs machine-learning model weights, and verifies them before anything loads them.
@@ -164,17 +168,17 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct DigestArgs {
-    /// The model: a folder, or a single file
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) model: PathBuf,
+    /// The model: a folder, a single file, s3://bucket/prefix or hf://org/name@revision
+    #[arg(value_hint = ValueHint::AnyPath, value_parser = values::PlaceParser)]
+    pub(crate) model: ModelUri,
 
     /// The digest of each file, or shard, as well
     #[arg(long)]
     pub(crate) files: bool,
 
     /// A signature to leave out besides MODEL/model.sig; may be given several times
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) signature: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = values::PlaceParser)]
+    pub(crate) signature: Vec<ModelUri>,
 
     #[command(flatten)]
     pub(crate) hash: HashArgs,
@@ -184,13 +188,19 @@ pub(crate) struct DigestArgs {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
     /// A signature, or a model that has one at its usual place
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath, value_parser = values::PlaceParser)]
+    pub(crate) place: ModelUri,
+
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
 
     /// Every resource instead of the first 20 (JSON always has all)
     #[arg(long)]

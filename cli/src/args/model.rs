@@ -7,7 +7,9 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 use tracing::warn;
-use weightseal::{Algorithm, Cancel, Error, Events, Hashing, Kernel, Model, ReadMode, Run, Shown};
+use weightseal::{
+    Access, Algorithm, Cancel, Error, Events, Hashing, Kernel, Model, ModelUri, ReadMode, Run, Shown,
+};
 
 use super::values;
 use crate::signals;
@@ -19,7 +21,8 @@ pub(super) const LIMITS: &str = "Limits";
 /// Which files count.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// Leave out this file, or folder with all below it; relative to the current folder; may be given several times.
+    /// Leave out this file, or folder with all below it; relative to the current folder, in a store a name in the model; may
+    /// be given several times.
     /// Paths outside of the model change nothing. No patterns
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = CONTENT)]
     ignore_paths: Vec<PathBuf>,
@@ -40,7 +43,7 @@ pub(crate) struct ModelArgs {
 /// Which files of which model count.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelConfig {
-    pub(crate) path: PathBuf,
+    pub(crate) place: ModelUri,
     ignore: Vec<PathBuf>,
     git_paths: bool,
     pub(crate) symlinks: bool,
@@ -55,9 +58,9 @@ impl ModelArgs {
         self.allow_symlinks
     }
 
-    pub(crate) fn of(self, path: PathBuf) -> ModelConfig {
+    pub(crate) fn of(self, place: ModelUri) -> ModelConfig {
         ModelConfig {
-            path,
+            place,
             ignore: self.ignore_paths,
             git_paths: self.no_ignore_git_paths,
             symlinks: self.allow_symlinks,
@@ -69,14 +72,18 @@ impl ModelConfig {
     /// Opens the model, with what is to be left out of it.
     ///
     /// # Errors
-    /// Those of [`Model::open`].
-    pub(crate) fn open(&self) -> Result<Model, Error> {
-        let mut model =
-            Model::open(&self.path)?.include_git_paths(self.git_paths).allow_symlinks(self.symlinks);
+    /// Those of [`Model::open_at`].
+    pub(crate) fn open(&self, access: &Access, run: &Run) -> Result<Model, Error> {
+        let mut model = Model::open_at(&self.place, access, run)?
+            .include_git_paths(self.git_paths)
+            .allow_symlinks(self.symlinks);
         for path in &self.ignore {
-            // Users mean the folder they stand in, where the library means the model. Where there is no current folder,
-            // the path stays relative and is not found.
-            let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            // Of a model on disk users mean the folder they stand in, where the library means the model. Where there is no
+            // current folder, the path stays relative and is not found.
+            let place = match self.place {
+                ModelUri::Path(_) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+                _ => path.clone(),
+            };
             if !model.ignore_path(place) {
                 let shown = path.display().to_string();
                 warn!("{:?} is not inside of the model, so that ignoring it changes nothing", Shown(&shown));
@@ -121,7 +128,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = LIMITS)]
     threads: Option<u16>,
 
-    /// Bytes of the model that are mapped or buffered at once [default: 64MiB]
+    /// Bytes of the model that are mapped or buffered at once [default: 64MiB, of a store 128MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = LIMITS)]
     memory: Option<u64>,
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
-use weightseal::{Code, Error, Shown, model_id_of};
+use weightseal::{Code, Error, ModelUri, Shown};
 
-use super::method::Given;
+use super::{method::Given, values::PlaceParser};
 
 pub(super) const EXAMPLES: &str = "Examples:\n  \
     weightseal policy check policy.yaml\n  \
@@ -29,8 +29,8 @@ pub(crate) enum PolicyCommand {
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// The model, which need not exist
-    #[arg(value_hint = ValueHint::AnyPath)]
-    model: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath, value_parser = PlaceParser)]
+    model: ModelUri,
 
     /// The policy file
     #[arg(long, value_name = "FILE", env = "WEIGHTSEAL_POLICY", hide_env_values = true, value_hint = ValueHint::FilePath)]
@@ -47,7 +47,7 @@ impl ExplainArgs {
     /// # Errors
     /// `bad-argument` when its path is none.
     pub(crate) fn model_id(&self) -> Result<String, Error> {
-        self.model_id.clone().map_or_else(|| model_id_of(&self.model), Ok)
+        self.model_id.clone().map_or_else(|| self.model.id(), Ok)
     }
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use tracing::warn;
-use weightseal::{Code, Error, Hashing, RekorVersion, SignIn};
+use weightseal::{Code, Error, Hashing, ModelUri, RekorVersion, SignIn};
 
 use super::{
-    HashArgs, Method, ModelArgs, ModelConfig, RunArgs, RunConfig, Words,
+    HashArgs, Method, ModelArgs, ModelConfig, RunArgs, RunConfig, StoreArgs, Words,
     method::{Given, feature_missing, infer},
-    values::default_signature,
+    values::{self, default_signature, on_disk},
 };
 use crate::{
     identity::{Secret, TokenFrom},
@@ -41,13 +41,23 @@ pub(crate) struct SignArgs {
     #[command(flatten)]
     words: Words,
 
-    /// Where to write the signature [default: MODEL/model.sig, or FILE.sig beside a single file]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    signature: Option<PathBuf>,
+    /// Where to write the signature: a path, s3:// or hf:// [default: MODEL/model.sig, or FILE.sig beside a single file; of
+    /// a model in a store there is none]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = values::PlaceParser)]
+    signature: Option<ModelUri>,
+
+    /// Put the signature beside the model in its store
+    #[arg(long, conflicts_with = "signature")]
+    upload: bool,
 
     /// Replace whatever file is there; without it only a signature is replaced
     #[arg(long)]
     force: bool,
+
+    /// Read no weights: sign the digests that the Hub states of a full commit. The statement says so, and is accepted where
+    /// a policy accepts it
+    #[arg(long)]
+    from_stated: bool,
 
     /// Sign this as the model's name, for verify --name to demand
     #[arg(long, value_name = "NAME")]
@@ -88,6 +98,9 @@ pub(crate) struct SignArgs {
 
     #[command(flatten)]
     sigstore: SigstoreArgs,
+
+    #[command(flatten)]
+    stores: StoreArgs,
 
     /// The URI of a key in a PKCS#11 device
     #[arg(long, value_name = "URI", help_heading = PKCS11)]
@@ -140,19 +153,18 @@ struct SigstoreArgs {
     /// The interface of the transparency log [default: the newest that the instance has]
     #[arg(long, value_name = "VERSION", value_parser = ["1", "2"], help_heading = SIGSTORE)]
     rekor_version: Option<String>,
-
-    /// Trust these roots for TLS as well, in PEM: those of a private authority
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
-    tls_ca: Option<PathBuf>,
 }
 
 /// What is to be signed with what.
 #[derive(Debug)]
 pub(crate) struct SignConfig {
     pub(crate) model: ModelConfig,
-    pub(crate) signature: PathBuf,
+    /// Where the signature goes; none for beside the model, in its store.
+    pub(crate) signature: Option<ModelUri>,
     /// Whether the signature goes where verify looks for it.
     pub(crate) usual_place: bool,
+    pub(crate) from_stated: bool,
+    pub(crate) stores: StoreArgs,
     pub(crate) force: bool,
     pub(crate) name: Option<String>,
     pub(crate) release: Option<String>,
@@ -207,7 +219,7 @@ impl SignArgs {
         let (named, model) = self.words.resolve()?;
         let method = infer(named, &self.given())?;
         let signing = match method {
-            Method::Sigstore => Signing::Sigstore(Box::new(self.sigstore.check()?)),
+            Method::Sigstore => Signing::Sigstore(Box::new(self.sigstore.check(self.stores.tls_ca.clone())?)),
             Method::Pkcs11Key | Method::Pkcs11Certificate => {
                 return Err(
                     feature_missing(method, "pkcs11").with_help("sign with a key file (--private-key)")
@@ -226,10 +238,17 @@ impl SignArgs {
                 }
             }
         };
-        let usual = default_signature(&model);
+        let usual = on_disk(&model).map(|path| ModelUri::Path(default_signature(path)));
+        if usual.is_none() && self.signature.is_none() && !self.upload {
+            let what = "nothing says where the signature of a model in a store goes";
+            return Err(Error::new(Code::BadArgument, what)
+                .with_help("give --upload to put it beside the model, or --signature FILE"));
+        }
         Ok(SignConfig {
-            usual_place: self.signature.as_ref().is_none_or(|signature| *signature == usual),
-            signature: self.signature.unwrap_or(usual),
+            usual_place: self.signature.is_none() || self.signature == usual,
+            signature: self.signature.or(usual),
+            from_stated: self.from_stated,
+            stores: self.stores,
             model: self.content.of(model),
             force: self.force,
             name: self.name,
@@ -269,7 +288,6 @@ impl SigstoreArgs {
             .chain([
                 (self.client_secret.is_some(), "--client-secret"),
                 (self.rekor_version.is_some(), "--rekor-version"),
-                (self.tls_ca.is_some(), "--tls-ca"),
             ])
             .collect::<Vec<_>>()
             .into_iter()
@@ -296,13 +314,13 @@ impl SigstoreArgs {
         ]
     }
 
-    fn check(self) -> Result<SigstoreConfig, Error> {
+    fn check(self, tls_ca: Option<PathBuf>) -> Result<SigstoreConfig, Error> {
         Ok(SigstoreConfig {
             rekor: self.rekor_version.as_deref().map(|version| match version {
                 "1" => RekorVersion::V1,
                 _ => RekorVersion::V2,
             }),
-            tls_ca: self.tls_ca.clone(),
+            tls_ca,
             instance: self.instance()?,
             token: self.token()?,
         })

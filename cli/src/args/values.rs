@@ -1,13 +1,14 @@
 //! Values of flags: sizes, durations, times, fingerprints; and the usual place of a signature.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 use jiff::Timestamp;
-use weightseal::ReadMode;
+use weightseal::{Error, ModelUri, ReadMode};
 
 /// A number of bytes: `65536`, `64MiB`, `1GB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -114,7 +115,38 @@ pub(crate) fn root_digest(text: &str) -> Result<String, String> {
     }
 }
 
-/// Where a model's signature is when nothing else is said: `model.sig` in its folder, `FILE.sig` beside a single file.
+/// Where something is: a URI of a store, or else a path.
+pub(crate) fn place(text: &Path) -> Result<ModelUri, Error> {
+    match text.to_str() {
+        Some(uri) if uri.contains("://") => uri.parse(),
+        _ => Ok(ModelUri::Path(text.to_owned())),
+    }
+}
+
+/// The same, for the parser: paths need not be UTF-8.
+#[derive(Clone)]
+pub(crate) struct PlaceParser;
+
+impl TypedValueParser for PlaceParser {
+    type Value = ModelUri;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<ModelUri, clap::Error> {
+        place(Path::new(value)).map_err(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).with_cmd(command)
+        })
+    }
+}
+
+/// A path, of a place on disk.
+pub(crate) fn on_disk(place: &ModelUri) -> Option<&Path> {
+    match place {
+        ModelUri::Path(path) => Some(path),
+        _ => None,
+    }
+}
+
+/// Where the signature of a model on disk is when nothing else is said: `model.sig` in its folder, `FILE.sig` beside a single
+/// file.
 pub(crate) fn default_signature(model: &Path) -> PathBuf {
     if model.is_dir() {
         return model.join("model.sig");

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
-use weightseal::{Code, Error, Mode, Policy, SigstoreIdentity, model_id_of};
+use weightseal::{Assurance, Code, Error, Mode, ModelUri, Policy, SigstoreIdentity};
 
 use super::{
-    Method, ModelArgs, ModelConfig, RunArgs, RunConfig, Words,
+    Method, ModelArgs, ModelConfig, RunArgs, RunConfig, StoreArgs, Words,
     method::{Given, feature_missing, infer},
     model::{CONTENT, LIMITS},
     policy::leave_it_to_the_policy,
     sigstore::{IdentityArgs, SIGSTORE},
     trust::TrustArgs,
-    values::{self, default_signature},
+    values::{self, default_signature, on_disk},
 };
 
 pub(super) const EXAMPLES: &str = "Examples:\n  \
@@ -36,8 +36,8 @@ pub(crate) struct VerifyArgs {
 
     /// The signature; may be given several times, and then every one of them has to be accepted, unless --require says
     /// how many [default: MODEL/model.sig, or FILE.sig beside a single file]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    signature: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = values::PlaceParser)]
+    signature: Vec<ModelUri>,
 
     /// Demand signatures by this many different signers; the others need not be accepted then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -105,6 +105,15 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     content: ModelArgs,
 
+    /// Read no weights: compare the signed digests with those that the store itself states
+    #[arg(long, help_heading = CONTENT)]
+    stated: bool,
+
+    /// The weakest check that passes, of the signer too: that every byte was read, or that the store states the digests
+    /// [default: hashed]
+    #[arg(long, value_enum, value_name = "LEVEL", help_heading = CONTENT)]
+    assurance: Option<AssuranceArg>,
+
     /// Tolerate files that are not signed; they are counted in the report
     #[arg(long, overrides_with_all = ["ignore_unsigned_files", "no_ignore_unsigned_files"], help_heading = CONTENT)]
     ignore_unsigned_files: bool,
@@ -131,9 +140,16 @@ pub(crate) struct VerifyArgs {
           conflicts_with = "trusted_root")]
     trust_config: Option<PathBuf>,
 
-    /// Trust these root certificates for TLS as well, in PEM, when the trusted root is refreshed
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = SIGSTORE)]
-    tls_ca: Option<PathBuf>,
+    #[command(flatten)]
+    stores: StoreArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AssuranceArg {
+    /// Every byte was read
+    Hashed,
+    /// The store states the digests
+    Stated,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -149,6 +165,8 @@ enum ModeArg {
 pub(crate) struct VerifyConfig {
     pub(crate) model: ModelConfig,
     pub(crate) unsigned: bool,
+    pub(crate) stated: bool,
+    pub(crate) stores: StoreArgs,
     pub(crate) trust: Trust,
     pub(crate) roots: Roots,
     pub(crate) demands: Demands,
@@ -188,8 +206,7 @@ pub(crate) struct Roots {
 #[derive(Debug)]
 pub(crate) struct Demands {
     /// The signatures that were named; none for the usual place.
-    pub(crate) signatures: Vec<PathBuf>,
-    pub(crate) usual: PathBuf,
+    pub(crate) signatures: Vec<ModelUri>,
     pub(crate) model_id: Option<String>,
     /// The policy, but for who is trusted.
     pub(crate) policy: Policy,
@@ -200,7 +217,7 @@ impl VerifyArgs {
     ///
     /// # Errors
     /// `bad-argument`.
-    pub(crate) fn model(&self) -> Result<PathBuf, Error> {
+    pub(crate) fn model(&self) -> Result<ModelUri, Error> {
         Ok(self.words.resolve()?.1)
     }
 
@@ -208,12 +225,14 @@ impl VerifyArgs {
         self.report.as_deref()
     }
 
-    /// Every file that is read besides the model.
+    /// Every file on disk that is read besides the model.
     pub(crate) fn inputs(&self) -> Vec<PathBuf> {
-        let usual = self.model().ok().map(|model| default_signature(&model));
-        let given = [&self.signature, &self.public_key, &self.certificate_chain];
+        let usual = self.model().ok().and_then(|model| on_disk(&model).map(default_signature));
+        let given = [&self.public_key, &self.certificate_chain];
+        let given = given.into_iter().flatten().map(PathBuf::as_path);
+        let given = given.chain(self.signature.iter().filter_map(on_disk));
         let roots = self.trust_config.iter().map(PathBuf::as_path).chain(self.roots.given_root());
-        let files = given.into_iter().flatten().chain(&self.policy).map(PathBuf::as_path).chain(roots);
+        let files = given.chain(self.policy.as_deref()).chain(roots);
         files.map(ToOwned::to_owned).chain(usual).collect()
     }
 
@@ -244,7 +263,7 @@ impl VerifyArgs {
             needed: method == Method::Sigstore || given_root,
             args: self.roots,
             trust_config: self.trust_config,
-            tls_ca: self.tls_ca,
+            tls_ca: self.stores.tls_ca.clone(),
         };
         let trust = match method {
             Method::Sigstore => Trust::Sigstore(Box::new(self.who.check(self.certificate_identity)?)),
@@ -270,15 +289,12 @@ impl VerifyArgs {
                 log_fingerprints: self.log_fingerprints,
             },
         };
-        let demands = Demands {
-            signatures: self.signature,
-            usual: default_signature(&model),
-            model_id: self.model_id,
-            policy,
-        };
+        let demands = Demands { signatures: self.signature, model_id: self.model_id, policy };
         Ok(VerifyConfig {
             model: self.content.of(model),
             unsigned: self.ignore_unsigned_files,
+            stated: self.stated,
+            stores: self.stores,
             trust,
             roots,
             demands,
@@ -292,7 +308,7 @@ impl VerifyArgs {
         self,
         file: PathBuf,
         named: Option<Method>,
-        model: PathBuf,
+        model: ModelUri,
         demands: Policy,
     ) -> Result<VerifyConfig, Error> {
         let roots =
@@ -303,20 +319,23 @@ impl VerifyArgs {
             (self.ignore_unsigned_files, "--ignore-unsigned-files"),
             (self.content.leaves_out(), "--ignore-paths"),
             (self.content.follows_links(), "--allow-symlinks"),
+            (self.assurance.is_some(), "--assurance"),
         ];
         let others: Vec<_> = others.into_iter().chain(roots).collect();
         leave_it_to_the_policy(named, &self.given(), &others)?;
-        let model_id = self.model_id.map_or_else(|| model_id_of(&model), Ok)?;
+        let model_id = self.model_id.map_or_else(|| model.id(), Ok)?;
         Ok(VerifyConfig {
             unsigned: false,
+            stated: self.stated,
             trust: Trust::Policy { file, model_id: model_id.clone() },
-            roots: Roots { needed: false, args: self.roots, trust_config: None, tls_ca: self.tls_ca },
-            demands: Demands {
-                signatures: self.signature,
-                usual: default_signature(&model),
-                model_id: Some(model_id),
-                policy: demands,
+            roots: Roots {
+                needed: false,
+                args: self.roots,
+                trust_config: None,
+                tls_ca: self.stores.tls_ca.clone(),
             },
+            stores: self.stores,
+            demands: Demands { signatures: self.signature, model_id: Some(model_id), policy: demands },
             model: self.content.of(model),
             fail_fast: self.fail_fast,
             run: self.run,
@@ -325,6 +344,10 @@ impl VerifyArgs {
 
     fn demands(&self) -> Result<Policy, Error> {
         let mut policy = Policy::new().mode(self.mode());
+        match self.assurance {
+            Some(AssuranceArg::Stated) => policy = policy.assurance(Assurance::Stated),
+            Some(AssuranceArg::Hashed) | None => {}
+        }
         if let Some(signers) = self.require {
             policy = policy.require(usize::from(signers));
         }

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, path::Path};
 
 use serde::Serialize;
-use weightseal::{Error, Manifest, Method, Release, Resource, Shown};
+use weightseal::{Error, Manifest, Method, ModelUri, Release, Resource, Shown};
 
 /// The version of these forms; it changes when a field changes its meaning or goes, not when one is added.
 pub(crate) const VERSION: u32 = 1;
@@ -38,6 +38,11 @@ impl<'a> From<&'a Error> for Failed<'a> {
 /// A path as text; what is not UTF-8 in it becomes U+FFFD.
 pub(crate) fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// A place as text; what is not UTF-8 in a path becomes U+FFFD.
+pub(crate) fn shown(place: &ModelUri) -> String {
+    place.to_string()
 }
 
 /// How a manifest came to be.
@@ -79,7 +84,7 @@ pub(crate) struct Named {
     pub(crate) version: Option<String>,
     /// `stated` where the signer read no weights.
     #[serde(skip_serializing_if = "Option::is_none")]
-    digests: Option<&'static str>,
+    pub(crate) digests: Option<&'static str>,
 }
 
 impl From<&Release> for Named {

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt::Write as _, path::Path};
 
 use anstyle::{AnsiColor, Style};
-use weightseal::{Error, Report, Shown, Verdict};
+use weightseal::{Error, ModelUri, Report, Shown, Verdict};
 
 /// An error: what happened and where, its causes, how to put it right.
 pub(crate) fn error(error: &Error) -> String {
@@ -45,6 +45,14 @@ pub(crate) fn report(report: &Report, color: bool) -> String {
 pub(crate) fn shell_path(path: &Path) -> String {
     let text = path.to_string_lossy();
     if text.starts_with('-') { shell_word(&format!("./{text}")) } else { shell_word(&text) }
+}
+
+/// A place as it can be typed in a shell.
+pub(crate) fn shell_place(place: &ModelUri) -> String {
+    match place {
+        ModelUri::Path(path) => shell_path(path),
+        other => shell_word(&other.to_string()),
+    }
 }
 
 /// A word as it can be typed in a shell.

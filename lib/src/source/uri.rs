@@ -1,8 +1,8 @@
 //! Where models are, as users write it: a path, `s3://bucket/prefix`, `hf://org/name@revision`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, fmt, path::PathBuf, str::FromStr};
 
-use crate::{Error, code::Code, shown::Shown};
+use crate::{Error, code::Code, model_id_of, shown::Shown};
 
 mod hub;
 mod s3;
@@ -28,12 +28,16 @@ impl ModelUri {
         !matches!(self, ModelUri::Path(_))
     }
 
-    /// The model's id where no other was given: for a store the URI without the revision, none for a path.
-    pub fn id(&self) -> Option<String> {
+    /// The model's id where no other was given: for a store the URI without a revision and a slash at its end; for a path
+    /// what [`model_id_of`] says.
+    ///
+    /// # Errors
+    /// As [`model_id_of`].
+    pub fn id(&self) -> Result<String, Error> {
         match self {
-            ModelUri::Path(_) => None,
-            ModelUri::S3(uri) => Some(uri.to_string()),
-            ModelUri::Hub(uri) => Some(uri.clone().without_revision().to_string()),
+            ModelUri::Path(path) => model_id_of(path),
+            ModelUri::S3(uri) => Ok(S3Uri { is_folder: false, ..uri.clone() }.to_string()),
+            ModelUri::Hub(uri) => Ok(uri.clone().without_revision().to_string()),
         }
     }
 
@@ -44,6 +48,22 @@ impl ModelUri {
             ModelUri::Path(path) => ModelUri::Path(path.join(name)),
             ModelUri::S3(uri) => ModelUri::S3(uri.join(name)),
             ModelUri::Hub(uri) => ModelUri::Hub(uri.join(name)),
+        }
+    }
+
+    /// The file beside it, whose name is longer by this ending.
+    #[must_use]
+    pub fn beside(&self, ending: &str) -> ModelUri {
+        match self {
+            ModelUri::Path(path) => {
+                let mut beside = OsString::from(path);
+                beside.push(ending);
+                ModelUri::Path(beside.into())
+            }
+            ModelUri::S3(uri) => ModelUri::S3(S3Uri { key: format!("{}{ending}", uri.key), ..uri.clone() }),
+            ModelUri::Hub(uri) => {
+                ModelUri::Hub(HubUri { path: format!("{}{ending}", uri.path), ..uri.clone() })
+            }
         }
     }
 

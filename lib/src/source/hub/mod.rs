@@ -14,6 +14,20 @@ pub struct HubOptions {
     pub(crate) tls_ca: Option<Vec<u8>>,
 }
 
+impl HubOptions {
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn endpoint(self, _: &str) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn token_host(self, _: &str) -> Self {
+        self
+    }
+}
+
 /// A model in the Hugging Face Hub.
 #[derive(Debug)]
 pub struct Hub {
@@ -28,6 +42,11 @@ impl Hub {
     pub fn open(uri: &HubUri, options: &HubOptions, run: &Run) -> Result<Self, Error> {
         let _ = (options, run);
         Ok(Hub { uri: uri.clone() })
+    }
+
+    /// Where it is, with the commit.
+    pub(crate) fn uri(&self) -> &HubUri {
+        &self.uri
     }
 
     /// Reads one small file whole; none where there is none.

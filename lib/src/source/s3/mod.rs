@@ -14,6 +14,49 @@ pub struct S3Options {
     pub(crate) tls_ca: Option<Vec<u8>>,
 }
 
+impl S3Options {
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn endpoint_url(self, _: &str) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn region(self, _: &str) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn profile(self, _: &str) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn require_sse_kms(self, _: &str) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn path_style(self, _: bool) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub fn anonymous(self, _: bool) -> Self {
+        self
+    }
+
+    #[allow(missing_docs)]
+    pub fn sse_c_key(self, _: &[u8]) -> Result<Self, Error> {
+        Ok(self)
+    }
+}
+
 /// A model in S3, and stores that speak its protocol.
 #[derive(Debug)]
 pub struct S3 {
