@@ -194,7 +194,7 @@ codes! {
     SignedTooEarly, "signed-too-early", Rejected, "the model was signed before the time that the policy demands", "ask for a new signature";
     StatementsDiffer, "statements-differ", Rejected, "the accepted signatures are not over the same content", "have all signers sign the model as it is, with the same settings";
     PolicyNoRule, "policy-no-rule", Rejected, "no rule of the policy is for this model", "check the model's id (--model-id), or write a rule for it";
-    AssuranceTooLow, "assurance-too-low", Rejected, "the check was weaker than the policy requires", "verify by hashing every byte";
+    AssuranceTooLow, "assurance-too-low", Rejected, "the check was weaker than the policy requires", "verify by reading every byte, or accept the assurance stated";
 
     // Content.
     FileMissing, "file-missing", Rejected, "a signed file is not in the model", "fetch the model again, whole";

@@ -243,6 +243,12 @@ impl Model {
         run: &Run,
         report: &mut Report,
     ) -> Result<(), Error> {
+        let assurance = if self.release.stated { Assurance::Stated } else { Assurance::Hashed };
+        if assurance < policy.least_assurance() && !statements.is_empty() {
+            let least = policy.least_assurance().name();
+            let what = format!("the policy requires {least}, and the model is only {}", assurance.name());
+            return Err(Error::new(Code::AssuranceTooLow, what));
+        }
         let mut model = self.clone();
         for bundle in bundles {
             match (&bundle.remote, bundle.path()) {
@@ -263,24 +269,13 @@ impl Model {
                 checked.push(manifest);
                 let hashed = (statements.len() > 1).then_some(&mut hashed);
                 content::check(&model, manifest, hashed, run, report)?;
-                report.assurance =
-                    Some(if self.release.stated { Assurance::Stated } else { Assurance::Hashed });
+                report.assurance = Some(assurance);
             }
             if run.fails_fast() && !report.findings.is_empty() {
                 break;
             }
         }
-        match report.assurance {
-            Some(assurance) if assurance < policy.least_assurance() => Err(Error::new(
-                Code::AssuranceTooLow,
-                format!(
-                    "the policy requires {}, and the model was {}",
-                    policy.least_assurance().name(),
-                    assurance.name()
-                ),
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The name that a path on disk has in the model.

@@ -19,6 +19,7 @@ mod roundtrip;
 #[cfg(feature = "sigstore-sign")]
 mod sigstore_sign;
 mod source_contract;
+mod stated;
 mod tamper;
 #[cfg(feature = "sigstore-tuf")]
 mod trust;
