@@ -61,6 +61,8 @@ mod sys;
 #[cfg(feature = "sigstore")]
 mod trust;
 mod verify;
+#[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
+mod words;
 
 pub use access::Access;
 pub use bundle::{Bundle, Release, Statement};
@@ -94,7 +96,7 @@ pub use sign::{CertificateSigner, KeySigner, Signer};
 #[cfg(feature = "hub")]
 pub use source::hub::{Hub, HubOptions};
 #[cfg(feature = "s3")]
-pub use source::s3::{S3, S3Options};
+pub use source::s3::{S3, S3Options, SseCKey};
 pub use source::{
     Entry, FileStamp, Kind, Shape, Source, Stamp,
     local::Local,

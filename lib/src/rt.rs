@@ -52,6 +52,10 @@ pub(crate) fn wait<T: Send + 'static>(
 ///
 /// # Errors
 /// Those of [`Run::check`].
+#[cfg_attr(
+    not(any(feature = "hub", feature = "sigstore-tuf")),
+    allow(dead_code, reason = "reads of S3 wait in their task")
+)]
 pub(crate) fn sleep(run: &Run, how_long: Duration) -> Result<(), Error> {
     let begun = Instant::now();
     loop {

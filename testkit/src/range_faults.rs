@@ -1,0 +1,1 @@
+//! A proxy that goes wrong where ranges of an object are read.
