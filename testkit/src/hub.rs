@@ -95,6 +95,21 @@ impl Hub {
         OTHER_TOKEN
     }
 
+    /// What sends a client here with the right token, and keeps it from the user's own settings.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let nowhere = "/nonexistent/huggingface";
+        let pairs = [
+            ("HF_ENDPOINT", self.url()),
+            ("HF_TOKEN", self.token()),
+            ("HF_HOME", nowhere),
+            ("HF_TOKEN_PATH", "/nonexistent/huggingface/token"),
+            ("HF_HUB_DISABLE_XET", "1"),
+            ("NO_PROXY", "127.0.0.1,localhost"),
+            ("no_proxy", "127.0.0.1,localhost"),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
     /// A new empty repository, with the branch `main`. The id is `org/name`, or `name` alone.
     ///
     /// # Panics
