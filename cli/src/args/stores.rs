@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use weightseal::{Access, Error, HubOptions, S3Options, read_key};
+use weightseal::{Access, Error, HubOptions, S3Options, SseCKey, read_key};
 
 pub(super) const STORES: &str = "Stores (s3://, hf://)";
 
@@ -78,7 +78,7 @@ impl StoreArgs {
             s3 = s3.require_sse_kms(key);
         }
         if let Some(file) = &self.sse_c_key_file {
-            s3 = s3.sse_c_key(&read_key(file)?)?;
+            s3 = s3.sse_c_key(SseCKey::parse(&read_key(file)?)?);
         }
         let mut hub = HubOptions::default();
         if let Some(url) = &self.hf_endpoint {
