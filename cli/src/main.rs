@@ -62,6 +62,7 @@ fn dispatch(cli: Cli, console: &Console) -> Result<u8, Error> {
     match command {
         Command::Sign(args) => sign::run(*args, console, &cancel),
         Command::Verify(args) => verify::run(*args, console, &cancel),
+        Command::Pull(args) => verify::pull(*args, console, &cancel),
         Command::Digest(args) => digest::run(args, console, &cancel),
         Command::Inspect(args) => inspect::run(&args, console, &cancel),
         Command::Keygen(args) => keygen::run(args, console),

@@ -10,12 +10,12 @@ use std::{
 use tracing::info;
 use weightseal::{
     Accept, Access, Bundle, Cancel, CertificateVerifier, Class, Code, Error, Failure, Instance, Model,
-    ModelUri, Policy, PolicyFile, Replace, Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified,
+    ModelUri, Policy, PolicyFile, Pull, Replace, Report, Run, Shown, SigstoreVerifier, TrustedRoot, Verified,
     check_writable, write_whole,
 };
 
 use crate::{
-    args::{Demands, Format, Roots, Trust, VerifyArgs, VerifyConfig, on_disk},
+    args::{Demands, Format, PullArgs, Roots, Trust, VerifyArgs, VerifyConfig, on_disk},
     bar::{self, Progress},
     files, guard,
     render::{Console, exit_code, json},
@@ -28,6 +28,19 @@ use crate::{
 /// # Errors
 /// `bad-argument`.
 pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
+    report(args, None, console, cancel)
+}
+
+/// Downloads a model and verifies it. The report is that of verify.
+///
+/// # Errors
+/// `bad-argument`, `arguments-conflict`.
+pub(crate) fn pull(args: PullArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
+    let (args, pull) = args.split()?;
+    report(args, Some(pull), console, cancel)
+}
+
+fn report(args: VerifyArgs, pull: Option<Pull>, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let model = args.model()?;
     let mut unknown = Report::new(json::shown(&model), args.model_id().map(ToOwned::to_owned), args.mode());
     let file = args.report().map(ToOwned::to_owned);
@@ -36,7 +49,7 @@ pub(crate) fn run(args: VerifyArgs, console: &Console, cancel: &Cancel) -> Resul
     {
         return Ok(finish(unknown, Some(error), None, console));
     }
-    Ok(match guard::run(|| attempt(args, &mut unknown, console, cancel)).flatten() {
+    Ok(match guard::run(|| attempt(args, pull.as_ref(), &mut unknown, console, cancel)).flatten() {
         Ok(report) => finish(report, None, file.as_deref(), console),
         Err(error) => finish(unknown, Some(error), file.as_deref(), console),
     })
@@ -80,9 +93,10 @@ fn is_report(path: &Path) -> bool {
             .is_ok_and(|value| value.get("verdict").is_some() && value.get("findings").is_some())
 }
 
-/// Verifies as far as it goes.
+/// Verifies as far as it goes, and puts the model where it is to go.
 fn attempt(
     args: VerifyArgs,
+    pull: Option<&Pull>,
     unknown: &mut Report,
     console: &Console,
     cancel: &Cancel,
@@ -111,7 +125,11 @@ fn attempt(
         model = model.id(id);
     }
     run.check()?;
-    Ok(model.verify(&policy, &bundles, &run).map_or_else(Failure::into_report, Verified::into_report))
+    let verified = match pull {
+        Some(pull) => model.pull(&policy, &bundles, pull, &run),
+        None => model.verify(&policy, &bundles, &run),
+    };
+    Ok(verified.map_or_else(Failure::into_report, Verified::into_report))
 }
 
 /// The trusted root, where one is needed.

@@ -77,6 +77,19 @@ impl Words {
         Ok((method, values::place(&model)?))
     }
 
+    /// `[METHOD] MODEL DEST`: the destination, and the words without it.
+    pub(crate) fn split_dest(self, third: Option<PathBuf>) -> Result<(Words, PathBuf), Error> {
+        let (words, dest) = match third {
+            Some(dest) => (self, Some(dest)),
+            None => (Words { first: self.first, second: None }, self.second),
+        };
+        let missing = || {
+            Error::new(Code::BadArgument, "no folder is given for the model to go to")
+                .with_help("give the model, and after it the folder")
+        };
+        Ok((words, dest.ok_or_else(missing)?))
+    }
+
     fn words(&self) -> Result<(Option<Method>, PathBuf), Error> {
         let misuse = |what: String| Error::new(Code::BadArgument, what);
         match (&self.first, &self.second) {

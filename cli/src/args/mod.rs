@@ -11,6 +11,7 @@ use crate::log::Level;
 mod method;
 mod model;
 mod policy;
+mod pull;
 mod sign;
 mod sigstore;
 mod stores;
@@ -21,6 +22,7 @@ mod verify;
 pub(crate) use method::{Method, Words};
 pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
 pub(crate) use policy::{ExplainArgs, PolicyCommand};
+pub(crate) use pull::PullArgs;
 pub(crate) use sign::{Instance, KeyFile, SignArgs, SignConfig, Signing, SigstoreConfig};
 pub(crate) use stores::StoreArgs;
 pub(crate) use trust::{TrustCommand, TrustCommandArgs};
@@ -138,6 +140,12 @@ pub(crate) enum Command {
         after_help = verify::EXAMPLES
     )]
     Verify(Box<VerifyArgs>),
+    /// Download a model and verify it in one pass: nothing unverified ever stands at its place
+    #[command(
+        override_usage = "weightseal pull [OPTIONS] [METHOD] <MODEL> <DEST>",
+        after_help = pull::EXAMPLES
+    )]
+    Pull(Box<PullArgs>),
     /// Print the root digest of a model, which names exactly this release of it
     Digest(DigestArgs),
     /// Show what a signature claims, verifying nothing

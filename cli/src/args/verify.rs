@@ -221,6 +221,16 @@ impl VerifyArgs {
         Ok(self.words.resolve()?.1)
     }
 
+    /// The same arguments without the destination of a pull.
+    pub(super) fn with_dest(self, third: Option<PathBuf>) -> Result<(Self, PathBuf), Error> {
+        let (words, dest) = self.words.split_dest(third)?;
+        Ok((VerifyArgs { words, ..self }, dest))
+    }
+
+    pub(super) fn reads_nothing(&self) -> bool {
+        self.stated
+    }
+
     pub(crate) fn report(&self) -> Option<&Path> {
         self.report.as_deref()
     }

@@ -4,10 +4,10 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod faults;
-#[cfg(feature = "s3")]
-mod s3;
 #[cfg(feature = "pki")]
 mod hub;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(feature = "sigstore")]
 mod sigstore;
 
