@@ -41,14 +41,27 @@ pub(crate) fn read_bounded(
     let failed = |error| Error::io(&format!("read {what}"), &shown, error, absent);
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
+    read_open(file, &shown, limit, what, absent, too_large)
+}
+
+/// The same of a file that was opened without waiting.
+pub(crate) fn read_open(
+    file: File,
+    shown: &str,
+    limit: u64,
+    what: &str,
+    absent: Code,
+    too_large: Code,
+) -> Result<Vec<u8>, Error> {
+    let failed = |error| Error::io(&format!("read {what}"), shown, error, absent);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(Error::new(Code::BadArgument, format!("{what} {} is not a regular file", Shown(&shown))));
+        return Err(Error::new(Code::BadArgument, format!("{what} {} is not a regular file", Shown(shown))));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::new(too_large, format!("{what} {} is larger than {limit} bytes", Shown(&shown))));
+        return Err(Error::new(too_large, format!("{what} {} is larger than {limit} bytes", Shown(shown))));
     }
     Ok(bytes)
 }

@@ -49,6 +49,7 @@ pub mod limits;
 mod manifest;
 mod model;
 mod policy;
+mod pull;
 mod report;
 #[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
 mod rt;
@@ -81,6 +82,7 @@ pub use policy::{
     Accept, Applied, Demands, Explanation, Match, Mode, Named, POLICY_SCHEMA, Policy, PolicyFile,
     RevokedCounts, VerifiedStatement, model_id_of,
 };
+pub use pull::Pull;
 pub use report::{
     Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, PolicyReport, ProvenTime, REPORT_VERSION,
     Report, RootOrigin, RootSource, SignatureReport, Verdict,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Access, Bundle, Error, Memory, ModelUri, Policy, Run,
+    Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Run,
     bundle::{Release, Statement},
     code::Code,
     hash::Hashing,
@@ -20,7 +20,7 @@ use crate::{
     source::{Source, local::Local},
 };
 
-mod content;
+pub(crate) mod content;
 mod measure;
 mod paths;
 mod stated;
@@ -220,6 +220,50 @@ impl Model {
         }
     }
 
+    /// Copies the model into a folder and verifies it in the same pass: nothing stands there under its name before every byte
+    /// of every signed file was hashed and found as signed. See [`Pull`].
+    ///
+    /// The policy judges the bundles first; unless it accepts them nothing is read and nothing is written. The first bundle
+    /// that was accepted becomes `model.sig` in the folder. Warn mode admits nothing here: what does not verify is not put
+    /// in place.
+    ///
+    /// # Errors
+    /// The whole report, as [`verify`](Model::verify). Besides its codes `output-exists` where the folder holds something
+    /// that is no signed model, `pull-unfinished` while another pull into it is under way, `disk-full`, and
+    /// `changed-while-read` also where somebody changed the folder meanwhile.
+    pub fn pull(
+        &self,
+        policy: &Policy,
+        bundles: &[Bundle],
+        pull: &Pull,
+        run: &Run,
+    ) -> Result<Verified, Failure> {
+        let started = Instant::now();
+        let mut report = Report::new(self.source.to_string(), self.id.clone(), Mode::Enforce);
+        report.policy = policy.origin().cloned();
+        let statements = match self.leaves_it_to(policy) {
+            Ok(()) => policy.judge(bundles, self.id.as_deref(), run, &mut report),
+            Err(finding) => {
+                report.findings.push(finding);
+                Vec::new()
+            }
+        };
+        let accepted = bundles.iter().zip(&report.signatures).find(|(_, row)| row.accepted);
+        if let Some((signature, _)) = accepted.filter(|_| !statements.is_empty()) {
+            let model = self.with_signatures(bundles, policy);
+            if let Err(error) = pull.run(&model, &statements, signature, run, &mut report) {
+                report.findings.push(error.into_finding());
+            }
+        }
+        report.seconds = started.elapsed().as_secs_f64();
+        report.conclude();
+        if report.is_verified() && !statements.is_empty() {
+            Ok(Verified { report, statements })
+        } else {
+            Err(Failure { report: Box::new(report) })
+        }
+    }
+
     /// Refuses settings of the model's that would weaken a policy file: which files count is said there.
     fn leaves_it_to(&self, policy: &Policy) -> Result<(), Finding> {
         let settings = [
@@ -249,18 +293,7 @@ impl Model {
             let what = format!("the policy requires {least}, and the model is only {}", assurance.name());
             return Err(Error::new(Code::AssuranceTooLow, what));
         }
-        let mut model = self.clone();
-        for bundle in bundles {
-            match (&bundle.remote, bundle.path()) {
-                (Some(place), _) => model.leave_out_signature_at(place),
-                (None, Some(path)) => model.leave_out_signature(path),
-                (None, None) => {}
-            }
-        }
-        if let Some(content) = policy.content() {
-            model.symlinks = content.symlinks;
-            model.may_be_unsigned.clone_from(&content.unsigned);
-        }
+        let model = self.with_signatures(bundles, policy);
         let mut hashed = content::Hashed::default();
         let mut checked: Vec<&Manifest> = Vec::new();
         for statement in statements {
@@ -276,6 +309,41 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// The same, without these bundles among its files, and with what a policy file says of files that count.
+    fn with_signatures(&self, bundles: &[Bundle], policy: &Policy) -> Model {
+        let mut model = self.clone();
+        for bundle in bundles {
+            match (&bundle.remote, bundle.path()) {
+                (Some(place), _) => model.leave_out_signature_at(place),
+                (None, Some(path)) => model.leave_out_signature(path),
+                (None, None) => {}
+            }
+        }
+        if let Some(content) = policy.content() {
+            model.symlinks = content.symlinks;
+            model.may_be_unsigned.clone_from(&content.unsigned);
+        }
+        model
+    }
+
+    /// Where its files are.
+    pub(crate) fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
+    /// Its folder on disk, free of links, if it has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// A copy of it on disk, to which the same settings apply, with this one more file left out as a signature.
+    pub(crate) fn copied_to(&self, local: Local, signature: &str) -> Model {
+        let mut model = Model { folder: Some(local.path().to_owned()), ..self.clone() };
+        (model.source, model.uri) = (Arc::new(local), None);
+        model.signatures.push(signature.to_owned());
+        model
     }
 
     /// The name that a path on disk has in the model.

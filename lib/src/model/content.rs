@@ -23,7 +23,7 @@ use crate::{
 /// What was hashed already in one verification, by algorithm, path and bytes: several statements on one model mostly name the
 /// same files. A digest holds as long as the stamp of its file does.
 #[derive(Default)]
-pub(super) struct Hashed(HashMap<(Algorithm, String, Range<u64>), (Stamp, Digest)>);
+pub(crate) struct Hashed(HashMap<(Algorithm, String, Range<u64>), (Stamp, Digest)>);
 
 impl Hashed {
     fn get(&self, algorithm: Algorithm, entry: &Entry, range: &Range<u64>) -> Option<Digest> {
@@ -40,100 +40,160 @@ impl Hashed {
 pub(super) fn check(
     model: &Model,
     manifest: &Manifest,
-    mut hashed: Option<&mut Hashed>,
+    hashed: Option<&mut Hashed>,
     run: &Run,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let source = &*model.source;
-    let serialization = manifest.serialization();
-    let rules = Rules {
-        ignore: ignored(model, manifest),
-        follow_links: model.symlinks && serialization.allow_symlinks,
-        tolerate_unsigned: model.unsigned,
-        may_be_unsigned: &model.may_be_unsigned,
-    };
-    // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
     let base_name = model.source.base_name();
-    let wanted = Wanted::new(manifest, if source.is_single_file() { &base_name } else { "." });
-    let signed = |name: &str| wanted.signed(name);
+    let named = Named::take(model, manifest, &base_name, run, report)?;
+    let mut digests = |plan: &Plan<'_>| match model.release.stated {
+        true => stated::digests(plan, &*model.source, run),
+        false => hash(plan, &*model.source, None, run),
+    };
+    named.check(hashed, &mut digests, run, report)
+}
 
-    // 4. Names, and sizes where shards give them, before a byte is read.
-    let listing = Listing::take(source, &rules, &signed, run)?;
-    let first = report.findings.len();
-    let pairs = compare(&wanted, &listing, manifest, report);
-    let paired: Vec<&Entry> = pairs.iter().filter_map(|pair| listing.files.get(pair.entry)).collect();
-    report.findings.extend(source.objections(&paired, run)?);
-    let enough = run.fails_fast() && report.findings.len() > first;
-    for finding in report.findings.iter().skip(first) {
-        run.told().found(finding);
+/// How a plan is hashed; what is pulled is written down on the way.
+pub(crate) type HashWith<'a> = dyn FnMut(&Plan<'_>) -> Result<Hashes, Error> + 'a;
+
+/// A model whose names and sizes were held against a manifest, and whose bytes were not yet.
+pub(crate) struct Named<'a> {
+    model: &'a Model,
+    manifest: &'a Manifest,
+    rules: Rules<'a>,
+    wanted: Wanted<'a>,
+    listing: Listing,
+    pairs: Vec<Pair>,
+    /// A difference was found that ends the run.
+    enough: bool,
+}
+
+impl<'a> Named<'a> {
+    /// Step 4: names, and sizes where shards give them, before a byte is read. What differs goes into the report; `base_name`
+    /// is that of the model's source.
+    ///
+    /// # Errors
+    /// When the model could not be listed.
+    pub(crate) fn take(
+        model: &'a Model,
+        manifest: &'a Manifest,
+        base_name: &'a str,
+        run: &Run,
+        report: &mut Report,
+    ) -> Result<Self, Error> {
+        let rules = Rules {
+            ignore: ignored(model, manifest),
+            follow_links: model.symlinks && manifest.serialization().allow_symlinks,
+            tolerate_unsigned: model.unsigned,
+            may_be_unsigned: &model.may_be_unsigned,
+        };
+        // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
+        let wanted = Wanted::new(manifest, if model.source.is_single_file() { base_name } else { "." });
+        let listing = Listing::take(&*model.source, &rules, &|name: &str| wanted.signed(name), run)?;
+        let first = report.findings.len();
+        let pairs = compare(&wanted, &listing, manifest, report);
+        let paired: Vec<&Entry> = pairs.iter().filter_map(|pair| listing.files.get(pair.entry)).collect();
+        report.findings.extend(model.source.objections(&paired, run)?);
+        let enough = run.fails_fast() && report.findings.len() > first;
+        for finding in report.findings.iter().skip(first) {
+            run.told().found(finding);
+        }
+        Ok(Named { model, manifest, rules, wanted, listing, pairs, enough })
     }
 
-    // 5. Every byte that is signed.
-    let algorithm = serialization.algorithm;
-    let (mut known, mut jobs, mut resources) = (Vec::new(), Vec::new(), Vec::new());
-    for (job, resource) in ranges(manifest, &listing.files, &pairs) {
-        let entry = listing.files.get(job.entry);
-        match hashed
-            .as_deref()
-            .zip(entry)
-            .and_then(|(hashed, entry)| hashed.get(algorithm, entry, &job.range))
-        {
-            Some(digest) => known.push((job, resource, digest)),
-            None => {
-                jobs.push(job);
-                resources.push(resource);
+    /// The manifest.
+    pub(crate) fn manifest(&self) -> &'a Manifest {
+        self.manifest
+    }
+
+    /// The files that are to be hashed, in the order of the manifest: what is signed, and what stands in its place.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'a ManifestFile, &Entry)> {
+        let files = self.manifest.files();
+        self.pairs
+            .iter()
+            .filter_map(|pair| Some((files.get(pair.file)?, self.listing.files.get(pair.entry)?)))
+    }
+
+    /// Steps 5 to 7: hashes every byte that is signed, by `with`; looks whether the model moved meanwhile; and tells the
+    /// difference.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(crate) fn check(
+        &self,
+        mut hashed: Option<&mut Hashed>,
+        with: &mut HashWith<'_>,
+        run: &Run,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let Named { model, manifest, rules, wanted, listing, pairs, enough } = self;
+        let source = &*model.source;
+
+        // 5. Every byte that is signed.
+        let algorithm = manifest.serialization().algorithm;
+        let (mut known, mut jobs, mut resources) = (Vec::new(), Vec::new(), Vec::new());
+        for (job, resource) in ranges(manifest, &listing.files, pairs) {
+            let entry = listing.files.get(job.entry);
+            match hashed
+                .as_deref()
+                .zip(entry)
+                .and_then(|(hashed, entry)| hashed.get(algorithm, entry, &job.range))
+            {
+                Some(digest) => known.push((job, resource, digest)),
+                None => {
+                    jobs.push(job);
+                    resources.push(resource);
+                }
             }
         }
-    }
-    let expected = |resource: &usize| Some(manifest.resources().get(*resource)?.digest);
-    let expected = resources.iter().filter_map(expected).collect();
-    let plan = Plan { algorithm, entries: &listing.files, jobs, expected };
-    run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(Job::length).sum());
-    let hashes = match model.release.stated {
-        _ if enough => Ok(Hashes::none(&plan)),
-        true => stated::digests(&plan, source, run),
-        false => hash(&plan, source, None, run),
-    };
-    run.told().done();
-    let hashes = hashes?;
+        let expected = |resource: &usize| Some(manifest.resources().get(*resource)?.digest);
+        let expected = resources.iter().filter_map(expected).collect();
+        let plan = Plan { algorithm, entries: &listing.files, jobs, expected };
+        run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(Job::length).sum());
+        let hashes = if *enough { Ok(Hashes::none(&plan)) } else { with(&plan) };
+        run.told().done();
+        let hashes = hashes?;
 
-    // 6. The same names and stamps as before, and the model still in its place?
-    let mut changes = listing.changes(&Listing::take(source, &rules, &signed, run)?);
-    changes.extend(source.unmoved(run).err().map(Error::into_finding));
+        // 6. The same names and stamps as before, and the model still in its place?
+        let signed = |name: &str| wanted.signed(name);
+        let mut changes = listing.changes(&Listing::take(source, rules, &signed, run)?);
+        changes.extend(source.unmoved(run).err().map(Error::into_finding));
 
-    // 7. The difference.
-    let mut difference = Difference::new(&changes);
-    for (job, resource, digest) in known {
-        difference.add(manifest, &listing.files, &job, resource, Ok(digest));
-    }
-    for ((job, resource), digest) in plan.jobs.iter().zip(resources).zip(hashes.digests) {
-        let Some(digest) = digest else {
-            // Not hashed, since one difference was enough.
-            difference.failed.insert(job.entry);
-            continue;
-        };
-        report.bytes += if digest.is_ok() && !model.release.stated { job.length() } else { 0 };
-        if let (Some(hashed), Some(entry), Ok(digest)) =
-            (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
-        {
-            let key = (algorithm, entry.location().to_owned(), job.range.clone());
-            hashed.0.insert(key, (entry.stamp.clone(), *digest));
+        // 7. The difference.
+        let mut difference = Difference::new(&changes);
+        for (job, resource, digest) in known {
+            difference.add(manifest, &listing.files, &job, resource, Ok(digest));
         }
-        difference.add(manifest, &listing.files, job, resource, digest);
+        for ((job, resource), digest) in plan.jobs.iter().zip(resources).zip(hashes.digests) {
+            let Some(digest) = digest else {
+                // Not hashed, since one difference was enough.
+                difference.failed.insert(job.entry);
+                continue;
+            };
+            report.bytes += if digest.is_ok() && !model.release.stated { job.length() } else { 0 };
+            if let (Some(hashed), Some(entry), Ok(digest)) =
+                (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
+            {
+                let key = (algorithm, entry.location().to_owned(), job.range.clone());
+                hashed.0.insert(key, (entry.stamp.clone(), *digest));
+            }
+            difference.add(manifest, &listing.files, job, resource, digest);
+        }
+        count(listing, manifest, pairs.len() - difference.failed.len(), report);
+        report.kernel = hashes.kernel.map(str::to_owned).or(report.kernel.take());
+        let mut findings = difference.findings;
+        name_tensors(model, &listing.files, &mut findings, run);
+        for finding in findings.iter().chain(&changes) {
+            run.told().found(finding);
+        }
+        report.findings.extend(findings);
+        report.findings.extend(changes);
+        let place =
+            |finding: &Finding| (finding.name.clone(), finding.range.as_ref().map(|range| range.start));
+        report.findings.sort_by_cached_key(place);
+        report.findings.dedup();
+        Ok(())
     }
-    count(&listing, manifest, pairs.len() - difference.failed.len(), report);
-    report.kernel = hashes.kernel.map(str::to_owned).or(report.kernel.take());
-    let mut findings = difference.findings;
-    name_tensors(model, &listing.files, &mut findings, run);
-    for finding in findings.iter().chain(&changes) {
-        run.told().found(finding);
-    }
-    report.findings.extend(findings);
-    report.findings.extend(changes);
-    let place = |finding: &Finding| (finding.name.clone(), finding.range.as_ref().map(|range| range.start));
-    report.findings.sort_by_cached_key(place);
-    report.findings.dedup();
-    Ok(())
 }
 
 /// Counts files. Several statements are mostly on the same ones, so that the largest number counts, and of what was verified

@@ -42,7 +42,15 @@ pub struct Local {
     /// The one file, where the model is a single file.
     only: Option<String>,
     hub: Option<HubRepository>,
+    /// It is looked at by whoever pulls into it: what he keeps there does not count.
+    pulling: bool,
 }
+
+/// What a pull keeps at the top of a folder that it pulls into, as long as the model there is not whole.
+pub(crate) const PULL: &str = ".weightseal";
+
+/// What it keeps there from the first moment to the last.
+pub(crate) const JOURNAL: &str = "journal";
 
 impl Local {
     /// Opens a model at a path: a folder with files in it, or one file.
@@ -73,7 +81,41 @@ impl Local {
             .with_help("give one of its snapshots: the folder snapshots/REVISION in it"));
         }
         let hub = HubRepository::find(&folder);
-        Ok(Local { given: given.to_owned(), shown, path: folder, root, only, hub })
+        Ok(Local { given: given.to_owned(), shown, path: folder, root, only, hub, pulling: false })
+    }
+
+    /// A folder that this process is pulling into.
+    ///
+    /// # Errors
+    /// As [`open`](Local::open).
+    pub(crate) fn open_pulling(path: &Path) -> Result<Self, Error> {
+        Ok(Local { pulling: true, ..Local::open(path)? })
+    }
+
+    /// The model's folder as it was opened.
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Refuses a folder that a pull has not finished with: old files may stand beside new ones.
+    fn not_pulled_into(&self) -> Result<(), Error> {
+        let look = |name: &str| rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = look(PULL).and_then(|stat| match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(stat),
+            // Whatever it is besides is listed like any other entry, unless it leads to a journal.
+            _ => look(&format!("{PULL}/{JOURNAL}")),
+        });
+        match found {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            Ok(_) => Err(Error::new(
+                Code::PullUnfinished,
+                format!("a pull into {} is under way, or was cut", Shown(&self.path.display().to_string())),
+            )),
+            Err(error) => {
+                let path = self.path.join(PULL);
+                Err(Error::io("look at", path.display(), error.into(), Code::ChangedWhileRead))
+            }
+        }
     }
 
     /// The folder of the model, free of links; for a single file, the folder it is in.
@@ -127,6 +169,9 @@ impl Local {
         walk: &mut Walk<'_>,
     ) -> Result<(), Error> {
         let raw = item.name.to_bytes();
+        if self.pulling && prefix.is_empty() && raw == PULL.as_bytes() {
+            return Ok(());
+        }
         let slash = if prefix.is_empty() { "" } else { "/" };
         let name = format!("{prefix}{slash}{}", String::from_utf8_lossy(raw));
         if std::str::from_utf8(raw).is_err() || name.len() > limits::NAME_BYTES {
@@ -378,7 +423,7 @@ fn special(kind: FileType) -> &'static str {
 }
 
 impl FileStamp {
-    fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         let nanoseconds = |seconds: i128, rest: i128| seconds * 1_000_000_000 + rest;
         FileStamp {
             device: stat.st_dev,
@@ -449,6 +494,9 @@ impl Walk<'_> {
 
 impl Source for Local {
     fn list(&self, run: &Run, each: &mut dyn FnMut(Entry) -> Result<(), Error>) -> Result<(), Error> {
+        if !self.pulling {
+            self.not_pulled_into()?;
+        }
         let mut walk = Walk { run, count: 0, each };
         let Some(only) = &self.only else {
             let failed = |error: Errno| Error::io("list", &self.shown, error.into(), Code::ChangedWhileRead);

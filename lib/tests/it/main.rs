@@ -15,6 +15,7 @@ mod limits;
 mod offline;
 mod peers;
 mod policy_file;
+mod pull;
 mod roundtrip;
 #[cfg(feature = "sigstore-sign")]
 mod sigstore_sign;

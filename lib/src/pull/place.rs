@@ -1,0 +1,210 @@
+//! Where a model is pulled to: what stands there now, and how the new one can come into its place.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, AtFlags, FileType},
+    io::Errno,
+};
+
+use super::{Pull, journal::Journal, tree};
+use crate::{
+    Bundle, Error,
+    code::Code,
+    fs::read_open,
+    limits,
+    shown::Shown,
+    source::{FileStamp, local::PULL},
+};
+
+/// The name of the signature in a folder that was pulled.
+pub(super) const SIGNATURE: &str = "model.sig";
+
+/// What a disk's own root has, and no model.
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
+
+/// How the new model comes into its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is made whole beside the folder and exchanged with it in one step.
+    Exchange,
+    /// Its files are renamed into the folder one by one, under a journal.
+    InPlace,
+}
+
+/// The folder that is pulled into.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Its path, absolute.
+    pub(super) path: PathBuf,
+    /// The folder it is in and its name there; none of the root of all folders.
+    pub(super) beside: Option<(OwnedFd, OsString)>,
+    /// What stands there now.
+    pub(super) old: Option<Old>,
+    pub(super) way: Way,
+}
+
+/// A folder that is there already.
+#[derive(Debug)]
+pub(super) struct Old {
+    pub(super) folder: OwnedFd,
+    pub(super) stamp: FileStamp,
+    /// That of an earlier pull into it which did not come to its end.
+    pub(super) journal: Option<Journal>,
+}
+
+impl Place {
+    /// Looks where a pull goes to, and changes nothing.
+    ///
+    /// # Errors
+    /// `output-exists` where something stands that is no folder, or a folder with something in it that is no signed model;
+    /// `bad-argument` where the folder above is missing; `permission-denied`, `io-failed`.
+    pub(super) fn find(pull: &Pull) -> Result<Place, Error> {
+        let failed = |error| failed(&pull.dest, error);
+        let path = plain(&pull.dest).map_err(failed)?;
+        let beside = match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) => {
+                // The path to it may lead through links, as its user meant.
+                let real = folder.canonicalize().map_err(failed)?;
+                Some((tree::open(rustix::fs::CWD, &real).map_err(failed)?, name.to_owned()))
+            }
+            _ => None,
+        };
+        let found = match &beside {
+            Some((folder, name)) => tree::look(folder.as_fd(), name.as_os_str()).map_err(failed)?,
+            None => Some(rustix::fs::stat(&path).map_err(|error| failed(error.into()))?),
+        };
+        let Some(found) = found else {
+            return Ok(Place { path, beside, old: None, way: Way::Exchange });
+        };
+        match tree::kind(&found) {
+            FileType::Directory => {}
+            kind => {
+                let what = if kind == FileType::Symlink { "a symbolic link" } else { "no folder" };
+                let what = format!("{} is {what}", Shown(&path.display().to_string()));
+                return Err(Error::new(Code::OutputExists, what)
+                    .with_help("name a folder, or one that is not there yet"));
+            }
+        }
+        let folder = match &beside {
+            Some((above, name)) => tree::open(above.as_fd(), name.as_os_str()),
+            None => tree::open(rustix::fs::CWD, &path),
+        };
+        let folder = folder.map_err(failed)?;
+        let stamp = stamp(folder.as_fd()).map_err(failed)?;
+        let is_unfinished = tree::look(folder.as_fd(), PULL).map_err(failed)?.is_some();
+        let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
+        let old = Old { folder, stamp, journal };
+        let exchange = !pull.in_place && !pull.repair && !is_unfinished;
+        let way = match &beside {
+            Some((above, name)) if exchange && can_exchange(above.as_fd(), name, &old.stamp) => Way::Exchange,
+            _ => Way::InPlace,
+        };
+        let place = Place { path, beside, old: Some(old), way };
+        place.may_be_replaced(pull.force)?;
+        Ok(place)
+    }
+
+    /// Its path, to be shown.
+    pub(super) fn shown(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Whether what stands there was made by us or signed: anything else is not taken away.
+    fn may_be_replaced(&self, force: bool) -> Result<(), Error> {
+        let Some(old) = self.old.as_ref().filter(|old| !force && old.journal.is_none()) else {
+            return Ok(());
+        };
+        let names = tree::names(old.folder.as_fd()).map_err(|error| failed(&self.path, error))?;
+        let none_of_it = [LOST_AND_FOUND.as_bytes(), PULL.as_bytes()];
+        if names.iter().all(|name| none_of_it.contains(&name.to_bytes())) {
+            return Ok(());
+        }
+        let signature = tree::open_file(old.folder.as_fd(), SIGNATURE).ok().and_then(|file| {
+            let read = read_open(
+                file,
+                SIGNATURE,
+                limits::BUNDLE_BYTES,
+                "the signature",
+                Code::SignatureAbsent,
+                Code::JsonTooLarge,
+            );
+            Bundle::parse(&read.ok()?).ok()
+        });
+        if signature.is_some() {
+            return Ok(());
+        }
+        let what = format!(
+            "the folder {} is not empty, and has no signature {SIGNATURE} as a model would that was pulled",
+            Shown(&self.shown())
+        );
+        Err(Error::new(Code::OutputExists, what).with_help("choose another folder, empty it, or force it"))
+    }
+
+    /// Whether the folder is still what it was when it was looked at first.
+    ///
+    /// # Errors
+    /// `changed-while-read` when it is not.
+    pub(super) fn unchanged(&self) -> Result<(), Error> {
+        let Some((above, name)) = &self.beside else { return Ok(()) };
+        let found = tree::look(above.as_fd(), name.as_os_str()).map_err(|error| failed(&self.path, error))?;
+        let now = found.map(|stat| FileStamp::of(&stat));
+        if now == self.old.as_ref().map(|old| old.stamp) { Ok(()) } else { Err(self.changed()) }
+    }
+
+    pub(super) fn changed(&self) -> Error {
+        let what = format!("{} changed while a model was pulled into it", Shown(&self.shown()));
+        Error::new(Code::ChangedWhileRead, what)
+            .with_help("pull again when nobody else writes there; nothing was replaced")
+    }
+}
+
+/// What the file system says of a folder.
+fn stamp(folder: BorrowedFd<'_>) -> io::Result<FileStamp> {
+    Ok(FileStamp::of(&rustix::fs::fstat(folder)?))
+}
+
+/// An error about the folder.
+pub(super) fn failed(path: &Path, error: io::Error) -> Error {
+    Error::io("pull into", path.display(), error, Code::BadArgument)
+}
+
+/// The absolute path of a folder whose last part is its name: what ends in `.` or `..` is resolved.
+fn plain(path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    // A slash at the end would follow a link.
+    let absolute: PathBuf = absolute.components().collect();
+    let ends_plainly =
+        path.components().next_back().is_some_and(|part| matches!(part, std::path::Component::Normal(_)));
+    if ends_plainly { Ok(absolute) } else { absolute.canonicalize() }
+}
+
+/// Whether the folder lies on the same file system as the one above it, which may be written.
+fn can_exchange(above: BorrowedFd<'_>, name: &OsStr, stamp: &FileStamp) -> bool {
+    let writable = rustix::fs::accessat(above, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
+    let device = rustix::fs::fstat(above).map(|stat| stat.st_dev);
+    writable.is_ok() && device == Ok(stamp.device) && !is_mount_point(above, name)
+}
+
+/// Whether another file system, or another part of the same one, is mounted there, as far as the kernel tells (Linux 5.8).
+#[cfg(target_os = "linux")]
+fn is_mount_point(above: BorrowedFd<'_>, name: &OsStr) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+
+    match rustix::fs::statx(above, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        Err(Errno::NOSYS) => false,
+        Err(_) => true,
+    }
+}
+
+/// The portable twin: the device alone tells.
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_: BorrowedFd<'_>, _: &OsStr) -> bool {
+    false
+}

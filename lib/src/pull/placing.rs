@@ -1,0 +1,194 @@
+//! The last steps: what is verified and safe on disk comes into its place.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    ffi::CStr,
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use rustix::{
+    fs::{FileType, RenameFlags},
+    io::Errno,
+};
+
+use super::{
+    journal::{Journal, Phase},
+    place::{LOST_AND_FOUND, Old, Place, SIGNATURE, failed},
+    staging::{MODEL, Staging},
+    tree,
+};
+use crate::{Bundle, Error, Run, fs::PUBLIC, source::local::PULL};
+
+/// Makes the new model whole beside the old one and exchanges them in one step.
+///
+/// # Errors
+/// Until the exchange the old model is as it was: `changed-while-read` where somebody changed it meanwhile, `disk-full`,
+/// `io-failed`.
+pub(super) fn exchange(
+    place: &Place,
+    staging: &Staging,
+    mut journal: Journal,
+    signature: &Bundle,
+    run: &Run,
+) -> Result<(), Error> {
+    let failed = |error| failed(&place.path, error);
+    let Some((above, name)) = &place.beside else { return Err(failed(Errno::BUSY.into())) };
+    let container = staging.container.as_fd();
+    let model = tree::open_or_make(container, MODEL, tree::OPEN_TO_READERS).map_err(failed)?;
+    let inode = rustix::fs::fstat(&model).map_err(|error| failed(error.into()))?.st_ino;
+    // By this the next pull knows whether what it finds there is the new model or the old one.
+    (journal.phase, journal.folder) = (Phase::Placing, Some(inode));
+    staging.write_journal(&journal).map_err(failed)?;
+    move_files(staging, model.as_fd(), true).map_err(failed)?;
+    tree::write(model.as_fd(), SIGNATURE, signature.to_json().as_bytes(), PUBLIC).map_err(failed)?;
+    tree::sync(container).map_err(failed)?;
+
+    run.check()?;
+    place.unchanged()?;
+    let exchanged = match &place.old {
+        Some(_) => {
+            rustix::fs::renameat_with(container, MODEL, above, name.as_os_str(), RenameFlags::EXCHANGE)
+                .map_err(Into::into)
+        }
+        None => tree::rename_new(container, MODEL, above.as_fd(), name.as_os_str()),
+    };
+    exchanged.map_err(|error: io::Error| match Errno::from_io_error(&error) {
+        Some(Errno::EXIST | Errno::NOENT | Errno::NOTEMPTY) => place.changed(),
+        Some(Errno::XDEV | Errno::BUSY | Errno::INVAL) => {
+            failed(error).with_help("the folder cannot be exchanged as a whole: pull into it in place")
+        }
+        _ => failed(error),
+    })?;
+    tree::sync(above).map_err(failed)
+}
+
+/// Whether folders can be exchanged here at all: not every network file system can.
+pub(super) fn can_exchange(container: BorrowedFd<'_>) -> io::Result<bool> {
+    let probes = ["probe-a", "probe-b"];
+    for probe in probes {
+        tree::open_or_make(container, probe, tree::OURS_ALONE)?;
+    }
+    let [one, other] = probes;
+    let exchanged = rustix::fs::renameat_with(container, one, container, other, RenameFlags::EXCHANGE);
+    for probe in [c"probe-a", c"probe-b"] {
+        tree::remove(container, probe)?;
+    }
+    match exchanged {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Renames the files of the new model into the folder, one by one, the signature last. Readers are told by the journal. What
+/// the model does not have is removed first, if it is to be.
+///
+/// # Errors
+/// `disk-full`, `io-failed`. The journal stays then, and the model is not whole until a pull comes to its end.
+pub(super) fn in_place(
+    place: &Place,
+    old: &Old,
+    staging: &Staging,
+    mut journal: Journal,
+    signature: &Bundle,
+    prunes: bool,
+) -> Result<(), Error> {
+    let failed = |error| failed(&place.path, error);
+    let container = staging.container.as_fd();
+    let folder = old.folder.as_fd();
+    // Before anything is touched: there is room for it.
+    let bundle = signature.to_json();
+    tree::write_new(container, SIGNATURE, bundle.as_bytes(), PUBLIC).map_err(failed)?;
+    journal.phase = Phase::Placing;
+    staging.write_journal(&journal).map_err(failed)?;
+    tree::sync(folder).map_err(failed)?;
+    if prunes {
+        prune(folder, staging).map_err(failed)?;
+    }
+    move_files(staging, folder, false).map_err(failed)?;
+    rustix::fs::renameat(container, SIGNATURE, folder, SIGNATURE).map_err(|error| failed(error.into()))?;
+    tree::sync(folder).map_err(failed)
+}
+
+/// Moves every staged file to its name beneath `to`, folders made on the way, and syncs the folders.
+fn move_files(staging: &Staging, to: BorrowedFd<'_>, is_new: bool) -> io::Result<()> {
+    let mut folders = BTreeSet::new();
+    let mut here = ("", tree::open(to, ".")?);
+    for (number, file) in staging.files.iter().enumerate().filter(|(_, file)| !file.is_kept) {
+        let (folder, leaf) = file.name.rsplit_once('/').unwrap_or(("", &file.name));
+        if here.0 != folder {
+            here = (folder, tree::open_or_make_path(to, folder)?);
+        }
+        let mut above = folder;
+        while folders.insert(above) && !above.is_empty() {
+            above = above.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+        let number = number.to_string();
+        if is_new {
+            tree::rename_new(staging.folder.as_fd(), number.as_str(), here.1.as_fd(), leaf)?;
+        } else {
+            rustix::fs::renameat(&staging.folder, number, &here.1, leaf)?;
+        }
+    }
+    // The deepest first.
+    for folder in folders.into_iter().rev() {
+        tree::sync(tree::open_or_make_path(to, folder)?)?;
+    }
+    tree::sync(&staging.folder)
+}
+
+/// Removes what the new model does not have, and whatever stands in the way of its files and folders.
+fn prune(folder: BorrowedFd<'_>, staging: &Staging) -> io::Result<()> {
+    let mut folders = HashSet::new();
+    for file in &staging.files {
+        let mut name = file.name.as_str();
+        while let Some((above, _)) = name.rsplit_once('/') {
+            if !folders.insert(above) {
+                break;
+            }
+            name = above;
+        }
+    }
+    let stays = [PULL, LOST_AND_FOUND];
+    for name in tree::names(folder)? {
+        if name.to_str().is_ok_and(|name| stays.contains(&name)) {
+            continue;
+        }
+        prune_one(folder, "", &name, staging, &folders)?;
+    }
+    Ok(())
+}
+
+fn prune_one(
+    at: BorrowedFd<'_>,
+    path: &str,
+    name: &CStr,
+    staging: &Staging,
+    folders: &HashSet<&str>,
+) -> io::Result<()> {
+    let slash = if path.is_empty() { "" } else { "/" };
+    // A name that is no text is no name of a file that was signed.
+    let Ok(text) = name.to_str() else { return tree::remove(at, name) };
+    let full = format!("{path}{slash}{text}");
+    let Some(found) = tree::look(at, name)? else { return Ok(()) };
+    let is_folder = tree::kind(&found) == FileType::Directory;
+    let stays = if is_folder {
+        folders.contains(full.as_str())
+    } else {
+        full == SIGNATURE || staging.find(&full).is_some()
+    };
+    if !stays {
+        return tree::remove(at, name);
+    }
+    if is_folder {
+        let inner = tree::open(at, name)?;
+        for name in tree::names(inner.as_fd())? {
+            prune_one(inner.as_fd(), &full, &name, staging, folders)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names at the top of a folder that a pull uses itself, so that no file of a model can have them.
+pub(super) const RESERVED: [&str; 2] = [SIGNATURE, PULL];

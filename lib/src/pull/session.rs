@@ -1,0 +1,609 @@
+//! One pull, from its lock to its end.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::{CString, OsString},
+    io,
+    ops::Range,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    sync::Arc,
+};
+
+use rustix::fs::{AtFlags, Mode};
+
+use super::{
+    Pull,
+    composed::Composed,
+    journal::{Journal, Phase},
+    lock::Lock,
+    place::{LOST_AND_FOUND, Place, SIGNATURE, Way, failed},
+    placing,
+    ranges::Ranges,
+    staging::Staging,
+    tree,
+};
+use crate::{
+    Bundle, Error, Model, NoEvents, Run,
+    code::{Class, Code},
+    fs::PRIVATE,
+    hash::{Hashes, Job, Plan, hash},
+    manifest::{Algorithm, Digest},
+    model::content::{Hashed, Named},
+    report::{Finding, Report},
+    shown::Shown,
+    source::{
+        Entry, Kind, Source as _,
+        local::{JOURNAL, Local, PULL},
+    },
+};
+
+/// The folder beside the one that is pulled into, between these two and in front of what comes last.
+const BESIDE: (&str, &str) = (".", ".weightseal-pull");
+
+/// Digests that are known of files which stay in their place.
+type Known = HashMap<(Algorithm, String, Range<u64>), Digest>;
+
+/// A pull that is under way.
+pub(super) struct Session<'a> {
+    pull: &'a Pull,
+    place: Place,
+    lock: Lock,
+    staging: Staging,
+    journal: Journal,
+    /// What stood in the folder when the pull began, where it keeps its place.
+    before: Vec<Entry>,
+    /// Files of the folder may be those of one model beside those of another.
+    is_mixed: bool,
+    /// An earlier pull of the same model was cut when it was putting files in their place.
+    was_placing: bool,
+    /// This one was doing so.
+    is_placing: bool,
+    known: Known,
+}
+
+impl<'a> Session<'a> {
+    /// Locks the folder and takes up what an earlier pull of the same model has left. Nothing of the old model is touched.
+    ///
+    /// # Errors
+    /// Those of [`Place::find`] and [`Lock::take`]; `disk-full`.
+    pub(super) fn open(
+        pull: &'a Pull,
+        files: Vec<(String, u64)>,
+        key: &str,
+        run: &Run,
+    ) -> Result<Self, Error> {
+        let mut place = Place::find(pull)?;
+        loop {
+            let shown = place.shown();
+            let lock = match place.way {
+                Way::Exchange => {
+                    let above = above(&place)?;
+                    let name = container_name(&place, ".lock");
+                    let lock = Lock::take(&|| tree::open(above, "."), &name, pull.wait, &shown, run)?;
+                    // Another pull may have put a model there meanwhile.
+                    place = match Place::find(pull) {
+                        Ok(place) => place,
+                        Err(error) => {
+                            let _ = lock.release();
+                            return Err(error);
+                        }
+                    };
+                    if place.way != Way::Exchange {
+                        lock.release().map_err(|error| failed(&place.path, error))?;
+                        continue;
+                    }
+                    lock
+                }
+                Way::InPlace => {
+                    let folder = old_folder(&place)?;
+                    let open = || tree::open_or_make(folder, PULL, tree::OURS_ALONE);
+                    Lock::take(&open, "lock".as_ref(), pull.wait, &shown, run)?
+                }
+            };
+            match prepare(pull, &mut place, &lock, &files, key, run) {
+                Ok(Some((staging, journal, before, earlier))) => {
+                    let was_placing = earlier
+                        .is_some_and(|earlier| earlier.model == key && earlier.phase == Phase::Placing);
+                    let is_mixed = place.way == Way::InPlace && journal.phase == Phase::Placing;
+                    let was_placing = was_placing && is_mixed;
+                    let known = Known::new();
+                    return Ok(Session {
+                        pull,
+                        place,
+                        lock,
+                        staging,
+                        journal,
+                        before,
+                        is_mixed,
+                        was_placing,
+                        is_placing: false,
+                        known,
+                    });
+                }
+                Ok(None) => {
+                    lock.release().map_err(|error| failed(&place.path, error))?;
+                    place.way = Way::InPlace;
+                }
+                Err(error) => {
+                    leave(&place, lock, is_placing(&place));
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Bytes that were fetched from the source.
+    pub(super) fn fetched(&self) -> u64 {
+        self.staging.fetched()
+    }
+
+    /// Hashes every signed byte, and stages what is not in its place yet. What is wrong goes into the report.
+    ///
+    /// # Errors
+    /// When it could not be done as a whole.
+    pub(super) fn fetch(
+        &mut self,
+        model: &Model,
+        named: &[Named<'_>],
+        run: &Run,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        if self.place.way == Way::InPlace && (self.pull.repair || self.was_placing) {
+            if self.pull.repair {
+                self.refuse_others(model, named, run, report)?;
+                if !report.findings.is_empty() {
+                    return Ok(());
+                }
+            }
+            if let Some(first) = named.first() {
+                self.reuse(first, run)?;
+            }
+        }
+        self.staging.has_room(&self.place.shown())?;
+        let mut hashed = Hashed::default();
+        for one in named {
+            let hashed = (named.len() > 1).then_some(&mut hashed);
+            one.check(hashed, &mut |plan| self.hash(model, plan, run), run, report)?;
+            if !report.findings.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what stands in the folder besides the signed files, as a verification of it would.
+    fn refuse_others(
+        &self,
+        model: &Model,
+        named: &[Named<'_>],
+        run: &Run,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let copy = model.copied_to(self.local()?, SIGNATURE);
+        let base_name = copy.source().base_name();
+        let mut found = Report::new(self.place.shown(), None, report.mode);
+        // What is to be repaired is nobody's news.
+        let quiet = run.clone().events(Arc::new(NoEvents));
+        for one in named {
+            Named::take(&copy, one.manifest(), &base_name, &quiet, &mut found)?;
+        }
+        let to_be_repaired = [Code::FileMissing, Code::FileLonger, Code::FileShorter];
+        let stands = |finding: &Finding| {
+            let at_the_top = finding.name.as_deref().and_then(|name| name.split('/').next());
+            to_be_repaired.contains(&finding.code) || at_the_top == Some(LOST_AND_FOUND)
+        };
+        found.findings.retain(|finding| !stands(finding));
+        // A name of the model can lead through no link, nor can a file stand where a folder has to.
+        for entry in self.before.iter().filter(|entry| entry.kind != Kind::Folder) {
+            let below = format!("{}/", entry.name);
+            if let Some(file) = self.staging.files.iter().find(|file| file.name.starts_with(&below)) {
+                let what = format!("no folder stands in the place of {:?}", Shown(&entry.name));
+                found.findings.push(Finding::new(Code::NotAFile, what).about(&*file.name));
+            }
+        }
+        found.findings.dedup();
+        found.findings.iter().for_each(|finding| run.told().found(finding));
+        report.findings.extend(found.findings);
+        Ok(())
+    }
+
+    /// Looks which files in the folder, or which shards of them, are right already.
+    fn reuse(&mut self, named: &Named<'_>, run: &Run) -> Result<(), Error> {
+        let manifest = named.manifest();
+        let algorithm = manifest.serialization().algorithm;
+        let there: HashMap<&str, &Entry> = self
+            .before
+            .iter()
+            .filter(|entry| entry.kind == Kind::File)
+            .map(|entry| (entry.name.as_str(), entry))
+            .collect();
+        let (mut entries, mut jobs, mut expected, mut numbers) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (file, source) in named.files() {
+            let Some(entry) = there.get(source.name.as_str()) else { continue };
+            let Some((number, _)) = self.staging.find(&source.name) else { continue };
+            for index in &file.resources {
+                let Some(resource) = manifest.resources().get(*index as usize) else { continue };
+                let range = match &resource.range {
+                    Some(range) if range.end <= entry.size => range.clone(),
+                    None if entry.size == source.size => 0..entry.size,
+                    _ => continue,
+                };
+                jobs.push(Job { entry: entries.len(), range });
+                expected.push(resource.digest);
+            }
+            entries.push((*entry).clone());
+            numbers.push(number);
+        }
+        let local = self.local()?;
+        let plan = Plan { algorithm, entries: &entries, jobs, expected: Vec::new() };
+        run.told().hashing(entries.len() as u64, plan.jobs.iter().map(Job::length).sum());
+        let hashes = hash(&plan, &local, None, run);
+        run.told().done();
+        let mut right: Vec<Ranges> = entries.iter().map(|_| Ranges::default()).collect();
+        // A file without bytes is right where its one digest is.
+        let mut wrong = HashSet::new();
+        for ((job, digest), expected) in plan.jobs.iter().zip(hashes?.digests).zip(expected) {
+            match digest {
+                Some(Ok(digest)) if digest == expected => {
+                    if let Some(right) = right.get_mut(job.entry) {
+                        right.add(job.range.clone());
+                    }
+                    if let Some(entry) = entries.get(job.entry) {
+                        self.known.insert((algorithm, entry.name.clone(), job.range.clone()), digest);
+                    }
+                }
+                _ => {
+                    wrong.insert(job.entry);
+                }
+            }
+        }
+        let found = numbers.into_iter().zip(entries).zip(right).enumerate();
+        let found = found.filter(|(at, ((_, entry), _))| entry.size > 0 || !wrong.contains(at));
+        let found = found.map(|(_, ((number, entry), right))| (number, entry, right)).collect();
+        self.staging.reuse(local, found);
+        Ok(())
+    }
+
+    /// Hashes a plan of the source's files: from what is on this disk, and from the source what is not, which is written down
+    /// on the way. Where what was on the disk proves to be wrong, it is fetched after all.
+    fn hash(&mut self, model: &Model, plan: &Plan<'_>, run: &Run) -> Result<Hashes, Error> {
+        let mut hashes = Hashes::none(plan);
+        let name =
+            |job: &Job| plan.entries.get(job.entry).map(|entry| entry.name.as_str()).unwrap_or_default();
+        let mut first = Vec::new();
+        for (at, job) in plan.jobs.iter().enumerate() {
+            let is_kept = self.staging.find(name(job)).is_some_and(|(_, file)| file.is_kept);
+            let key = (plan.algorithm, name(job).to_owned(), job.range.clone());
+            match (self.known.get(&key).filter(|_| is_kept), hashes.digests.get_mut(at)) {
+                (Some(digest), Some(slot)) => *slot = Some(Ok(*digest)),
+                _ => first.push(at),
+            }
+        }
+        let local: HashSet<usize> = first
+            .iter()
+            .copied()
+            .filter(|at| plan.jobs.get(*at).is_some_and(|job| self.staging.is_local(name(job), &job.range)))
+            .collect();
+        self.hash_some(model, plan, &first, local.is_empty(), &mut hashes, run)?;
+        let mut again = Vec::new();
+        for at in first.into_iter().filter(|at| local.contains(at)) {
+            let (Some(job), expected) = (plan.jobs.get(at), plan.expected.get(at)) else { continue };
+            let digest =
+                hashes.digests.get(at).and_then(Option::as_ref).and_then(|digest| digest.as_ref().ok());
+            if digest != expected && self.staging.forget(name(job), &job.range) {
+                again.push(at);
+            }
+        }
+        if !again.is_empty() {
+            self.hash_some(model, plan, &again, true, &mut hashes, run)?;
+        }
+        Ok(hashes)
+    }
+
+    /// Hashes some jobs of a plan. Whether a difference may end the run is up to the caller: not while it could be due to what
+    /// is on the disk.
+    fn hash_some(
+        &mut self,
+        model: &Model,
+        plan: &Plan<'_>,
+        some: &[usize],
+        tells: bool,
+        hashes: &mut Hashes,
+        run: &Run,
+    ) -> Result<(), Error> {
+        let jobs = some.iter().filter_map(|at| plan.jobs.get(*at).cloned()).collect();
+        let expected =
+            some.iter().filter_map(|at| plan.expected.get(*at).copied()).filter(|_| tells).collect();
+        let part = Plan { algorithm: plan.algorithm, entries: plan.entries, jobs, expected };
+        let composed = Composed { source: model.source(), staging: &self.staging };
+        let done = hash(&part, &composed, Some(&self.staging), run)?;
+        self.staging.absorb();
+        for (at, digest) in some.iter().zip(done.digests) {
+            if let Some(slot) = hashes.digests.get_mut(*at) {
+                *slot = digest;
+            }
+        }
+        hashes.kernel = done.kernel.or(hashes.kernel);
+        Ok(())
+    }
+
+    /// Puts what is verified in its place.
+    ///
+    /// # Errors
+    /// Those of the two ways, and `changed-while-read` where somebody else wrote into the folder meanwhile.
+    pub(super) fn place(&mut self, signature: &Bundle, run: &Run) -> Result<(), Error> {
+        self.staging.complete(run)?;
+        run.check()?;
+        let journal = self.journal.clone();
+        let old = match (&self.place.old, self.place.way) {
+            (Some(old), Way::InPlace) => old,
+            _ => return placing::exchange(&self.place, &self.staging, journal, signature, run),
+        };
+        // The folder is still the one that stands there, and everything in it is what it was.
+        let after = listed(&self.local()?, run)?;
+        if !same(&self.before, &after) {
+            return Err(self.place.changed());
+        }
+        let placed =
+            placing::in_place(&self.place, old, &self.staging, journal, signature, !self.pull.repair);
+        if placed.is_err() {
+            self.is_placing = is_placing(&self.place);
+            self.is_mixed |= self.is_placing;
+        }
+        placed
+    }
+
+    /// Removes all that served the pull, the old model included.
+    ///
+    /// # Errors
+    /// When a journal could not be removed, so that readers take the model for unfinished.
+    pub(super) fn end(self, run: &Run) -> Result<(), Error> {
+        let Session { place, lock, staging, .. } = self;
+        match place.way {
+            Way::Exchange => {
+                drop(staging);
+                let removed = remove_container(&place);
+                let released = lock.release();
+                if let Err(error) = removed.and(released) {
+                    let left = place.path.with_file_name(container_name(&place, ""));
+                    let left = left.display().to_string();
+                    run.told()
+                        .note(&format!("the model is in place, and {} is left over: {error}", Shown(&left)));
+                }
+                Ok(())
+            }
+            Way::InPlace => {
+                let ended = staging.remove().and_then(|()| end_in_place(&place, lock));
+                ended.map_err(|error| failed(&place.path, error))
+            }
+        }
+    }
+
+    /// Ends a pull that has put nothing in its place. What was fetched is kept for the next one where this one was cut; where
+    /// the disk is full or nothing was fetched, nothing stays.
+    pub(super) fn give_up(mut self, error: Option<&Error>, report: &Report, run: &Run) {
+        let codes = || report.findings.iter().map(|finding| finding.code).chain(error.map(Error::code));
+        let is_full = codes().any(|code| code == Code::DiskFull);
+        let is_rejected = codes().any(|code| code.class() == Class::Rejected);
+        self.staging.absorb();
+        // The old model stands in its place untouched, and is to be read again.
+        let in_its_place = self.place.way == Way::InPlace && !self.is_mixed;
+        let discards = is_full || !self.staging.has_progress() || (is_rejected && in_its_place);
+        if !discards || self.is_placing {
+            let bad: HashSet<&str> = report
+                .findings
+                .iter()
+                .filter(|finding| finding.code.class() == Class::Rejected)
+                .filter_map(|finding| finding.name.as_deref())
+                .collect();
+            let Session { place, lock, staging, .. } = self;
+            if let Err(error) = staging.keep(&bad) {
+                run.told().note(&format!("what was fetched cannot be kept: {error}"));
+            }
+            let kept = match place.way {
+                Way::Exchange => place.path.with_file_name(container_name(&place, "")),
+                Way::InPlace => place.path.join(PULL),
+            };
+            let _ = lock.release();
+            let kept = kept.display().to_string();
+            run.told().note(&format!("what was fetched is kept in {} for the next pull", Shown(&kept)));
+            return;
+        }
+        let Session { place, lock, staging, is_mixed, .. } = self;
+        let _ = staging.remove();
+        leave(&place, lock, is_mixed);
+    }
+
+    /// The folder that is pulled into, as a source.
+    fn local(&self) -> Result<Local, Error> {
+        open_local(&self.place)
+    }
+}
+
+/// What [`prepare`] gives: the staging, the journal, what stands in the folder, and the journal of an earlier pull.
+type Prepared = (Staging, Journal, Vec<Entry>, Option<Journal>);
+
+/// Makes everything ready under the lock; none where the folder cannot be exchanged after all.
+fn prepare(
+    pull: &Pull,
+    place: &mut Place,
+    lock: &Lock,
+    files: &[(String, u64)],
+    key: &str,
+    run: &Run,
+) -> Result<Option<Prepared>, Error> {
+    let failed = |error| failed(&pull.dest, error);
+    let container = match place.way {
+        Way::Exchange => {
+            tree::open_or_make(above(place)?, container_name(place, "").as_os_str(), tree::OURS_ALONE)
+        }
+        Way::InPlace => tree::open(lock.folder(), "."),
+    };
+    let container = container.map_err(failed)?;
+    let trusted = is_ours_alone(place, container.as_fd())?;
+    if place.way == Way::Exchange
+        && place.old.is_some()
+        && !placing::can_exchange(container.as_fd()).map_err(failed)?
+    {
+        remove_container(place).map_err(failed)?;
+        return Ok(None);
+    }
+    let earlier = Journal::read(container.as_fd());
+    let resumes = trusted && earlier.as_ref().is_some_and(|earlier| earlier.model == key);
+    let mut journal = Journal::new(key);
+    if place.way == Way::InPlace
+        && let Some(Journal { phase: Phase::Placing, .. }) = earlier
+    {
+        journal.phase = Phase::Placing;
+    }
+    // What there was to be taken up is told by the earlier journal, hence it is replaced after that.
+    if !resumes {
+        journal.write(container.as_fd()).map_err(failed)?;
+    }
+    let staging = Staging::begin(container, resumes, files.to_vec()).map_err(failed)?;
+    if resumes {
+        staging.write_journal(&journal).map_err(failed)?;
+    }
+    let before = match place.way {
+        Way::Exchange => Vec::new(),
+        Way::InPlace => {
+            tree::sync(old_folder(place)?).map_err(failed)?;
+            listed(&open_local(place)?, run)?
+        }
+    };
+    Ok(Some((staging, journal, before, earlier)))
+}
+
+/// Whether the folder of what is staged can be trusted: nobody else could have written there.
+///
+/// # Errors
+/// `permission-denied` where it is somebody else's.
+fn is_ours_alone(place: &Place, container: BorrowedFd<'_>) -> Result<bool, Error> {
+    let failed = |error| failed(&place.path, error);
+    // Compared with a file that is surely ours: some file systems give all files to one user.
+    let probe = "probe";
+    tree::write_new(container, probe, b"", PRIVATE).map_err(failed)?;
+    let file = tree::look(container, probe).map_err(failed)?;
+    rustix::fs::unlinkat(container, probe, AtFlags::empty()).map_err(|error| failed(error.into()))?;
+    let folder = rustix::fs::fstat(container).map_err(|error| failed(error.into()))?;
+    if file.is_none_or(|file| file.st_uid != folder.st_uid) {
+        let what = format!("somebody else is pulling into {}, or has begun to", Shown(&place.shown()));
+        return Err(Error::new(Code::PermissionDenied, what)
+            .with_help("have him finish, or remove what his pull has left"));
+    }
+    if folder.st_mode & 0o022 == 0 {
+        return Ok(true);
+    }
+    let _ = rustix::fs::fchmod(container, Mode::from_raw_mode(tree::OURS_ALONE));
+    Ok(false)
+}
+
+/// The folder that is pulled into as a source, which has to be the one that was locked.
+fn open_local(place: &Place) -> Result<Local, Error> {
+    let local = Local::open_pulling(&place.path)?;
+    let opened = rustix::fs::fstat(local.root()).map_err(|error| failed(&place.path, error.into()))?;
+    let is_it = place
+        .old
+        .as_ref()
+        .is_some_and(|old| (old.stamp.device, old.stamp.inode) == (opened.st_dev, opened.st_ino));
+    if is_it { Ok(local) } else { Err(place.changed()) }
+}
+
+/// Everything in a folder, but for what a disk itself has there.
+fn listed(local: &Local, run: &Run) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    local.list(run, &mut |entry| {
+        if entry.name.split('/').next() != Some(LOST_AND_FOUND) {
+            entries.push(entry);
+        }
+        Ok(())
+    })?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// Whether two listings say the same.
+fn same(before: &[Entry], after: &[Entry]) -> bool {
+    let told =
+        |entry: &Entry| (entry.name.clone(), entry.kind.clone(), entry.real.clone(), entry.stamp.clone());
+    before.len() == after.len() && before.iter().zip(after).all(|(one, other)| told(one) == told(other))
+}
+
+/// Whether files are being put in their places in the folder, or were when a pull was cut.
+fn is_placing(place: &Place) -> bool {
+    let Some(old) = place.old.as_ref().filter(|_| place.way == Way::InPlace) else { return false };
+    let container = tree::open(old.folder.as_fd(), PULL);
+    let journal = container.ok().and_then(|container| Journal::read(container.as_fd()));
+    journal.is_some_and(|journal| journal.phase == Phase::Placing)
+}
+
+/// Removes what a pull has made that came to nothing; the journal stays where the model is not whole.
+fn leave(place: &Place, lock: Lock, is_mixed: bool) {
+    // What cannot be removed now is found by the next pull.
+    match place.way {
+        Way::Exchange => {
+            let _ = remove_container(place);
+            let _ = lock.release();
+        }
+        Way::InPlace if is_mixed => {
+            let _ = lock.release();
+        }
+        Way::InPlace => {
+            let _ = end_in_place(place, lock);
+        }
+    }
+}
+
+/// Removes the folder beside the one that is pulled into.
+fn remove_container(place: &Place) -> io::Result<()> {
+    let Some((above, _)) = &place.beside else { return Ok(()) };
+    let name = CString::new(container_name(place, "").as_bytes())?;
+    tree::remove(above.as_fd(), &name)?;
+    tree::sync(above)
+}
+
+/// Removes all that a pull keeps in the folder that it pulls into, the journal and the lock last.
+fn end_in_place(place: &Place, lock: Lock) -> io::Result<()> {
+    let Some(old) = &place.old else { return Ok(()) };
+    let last = [JOURNAL.as_bytes(), b"lock"];
+    for name in tree::names(lock.folder())? {
+        if !last.contains(&name.to_bytes()) {
+            tree::remove(lock.folder(), &name)?;
+        }
+    }
+    tree::remove(lock.folder(), &CString::new(JOURNAL)?)?;
+    lock.release()?;
+    match rustix::fs::unlinkat(&old.folder, PULL, AtFlags::REMOVEDIR) {
+        // Another pull has begun.
+        Ok(()) | Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    tree::sync(&old.folder)
+}
+
+/// The name beside the folder of what a pull stages, or of its lock.
+fn container_name(place: &Place, suffix: &str) -> OsString {
+    let mut name = OsString::from(BESIDE.0);
+    if let Some((_, own)) = &place.beside {
+        name.push(own);
+    }
+    name.push(BESIDE.1);
+    name.push(suffix);
+    name
+}
+
+/// The folder above the one that is pulled into.
+fn above(place: &Place) -> Result<BorrowedFd<'_>, Error> {
+    let above = place.beside.as_ref().map(|(above, _): &(OwnedFd, OsString)| above.as_fd());
+    above.ok_or_else(|| failed(&place.path, rustix::io::Errno::BUSY.into()))
+}
+
+/// The folder that is pulled into.
+fn old_folder(place: &Place) -> Result<BorrowedFd<'_>, Error> {
+    let folder = place.old.as_ref().map(|old| old.folder.as_fd());
+    folder.ok_or_else(|| failed(&place.path, rustix::io::Errno::NOENT.into()))
+}

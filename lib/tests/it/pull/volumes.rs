@@ -1,0 +1,1 @@
+//! Pulls on volumes: mount points, full and read-only ones.
