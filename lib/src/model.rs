@@ -250,7 +250,9 @@ impl Model {
         };
         let accepted = bundles.iter().zip(&report.signatures).find(|(_, row)| row.accepted);
         if let Some((signature, _)) = accepted.filter(|_| !statements.is_empty()) {
-            let model = self.with_signatures(bundles, policy);
+            let mut model = self.with_signatures(bundles, policy);
+            // What is put somewhere is read.
+            model.release.stated = false;
             if let Err(error) = pull.run(&model, &statements, signature, run, &mut report) {
                 report.findings.push(error.into_finding());
             }
