@@ -15,6 +15,8 @@ mod limits;
 mod offline;
 mod peers;
 mod policy_file;
+#[cfg(feature = "s3")]
+mod remote_s3;
 mod roundtrip;
 #[cfg(feature = "sigstore-sign")]
 mod sigstore_sign;
