@@ -56,13 +56,13 @@ impl Access {
         self
     }
 
-    /// What else to know of S3; says nothing of TLS.
+    /// What else to know of S3. What is said here of TLS counts for all stores.
     #[cfg(feature = "s3")]
     #[must_use]
-    pub fn s3(mut self, options: S3Options) -> Self {
-        let S3Options { allow_http, tls_ca, .. } = self.s3;
+    pub fn s3(mut self, mut options: S3Options) -> Self {
+        options.allow_http |= self.s3.allow_http;
+        options.tls_ca = self.s3.tls_ca.or(options.tls_ca);
         self.s3 = options;
-        (self.s3.allow_http, self.s3.tls_ca) = (allow_http, tls_ca);
         self
     }
 

@@ -16,6 +16,8 @@ mod offline;
 mod peers;
 mod policy_file;
 mod pull;
+#[cfg(feature = "s3")]
+mod remote_s3;
 mod roundtrip;
 #[cfg(feature = "sigstore-sign")]
 mod sigstore_sign;

@@ -124,6 +124,8 @@ async fn load(options: &S3Options, http: aws_sdk_s3::config::SharedHttpClient) -
     }
     if options.anonymous {
         loader = loader.no_credentials();
+    } else if let Some(credentials) = &options.credentials {
+        loader = loader.credentials_provider(credentials.clone());
     }
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));

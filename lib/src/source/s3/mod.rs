@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use super::{Entry, Kind, Shape, Source, shorter, uri::S3Uri};
-use crate::{Digest, Error, Replace, Run, code::Code, report::Finding, rt, shown::Shown};
+use crate::{Digest, Error, Replace, ResourceName, Run, code::Code, report::Finding, rt, shown::Shown};
 
 mod connect;
 mod endpoint;
@@ -150,7 +150,11 @@ impl Source for S3 {
         let size = size.ok_or_else(|| invalid("how long it is"))?;
         let tag =
             answer.e_tag().filter(|tag| !tag.is_empty()).ok_or_else(|| invalid("which one it is (ETag)"))?;
-        each(list::file(self.base_name(), size, tag))
+        let name = self.base_name();
+        each(match ResourceName::parse(&name) {
+            Ok(_) => list::file(name, size, tag),
+            Err(_) => Entry::plain(name, Kind::BadName),
+        })
     }
 
     fn read_at(&self, entry: &Entry, offset: u64, buf: &mut [u8], run: &Run) -> Result<usize, Error> {

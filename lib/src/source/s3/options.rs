@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use aws_sdk_s3::config::Credentials;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use md5::{Digest as _, Md5};
 use zeroize::Zeroizing;
@@ -23,12 +24,11 @@ pub struct S3Options {
     pub(super) profile: Option<String>,
     pub(super) path_style: Option<bool>,
     pub(super) anonymous: bool,
+    pub(super) credentials: Option<Credentials>,
     pub(super) kms_key: Option<String>,
     pub(super) customer_key: Option<SseCKey>,
     stall: Option<Duration>,
-    /// Whether servers may be spoken to without TLS.
     pub(crate) allow_http: bool,
-    /// Roots for TLS besides those of the system, in PEM.
     pub(crate) tls_ca: Option<Vec<u8>>,
 }
 
@@ -67,6 +67,19 @@ impl S3Options {
         self
     }
 
+    /// The credentials, for a program that has them; where none are given, the environment, a profile or a role has them.
+    #[must_use]
+    pub fn credentials(
+        mut self,
+        access_key_id: &str,
+        secret_access_key: &str,
+        session_token: Option<&str>,
+    ) -> Self {
+        let token = session_token.map(str::to_owned);
+        self.credentials = Some(Credentials::new(access_key_id, secret_access_key, token, None, "given"));
+        self
+    }
+
     /// Whether requests are made without credentials, as public buckets allow.
     #[must_use]
     pub fn anonymous(mut self, anonymous: bool) -> Self {
@@ -86,6 +99,20 @@ impl S3Options {
     #[must_use]
     pub fn sse_c_key(mut self, key: SseCKey) -> Self {
         self.customer_key = Some(key);
+        self
+    }
+
+    /// Whether the store may be spoken to without TLS.
+    #[must_use]
+    pub fn allow_http(mut self, allow: bool) -> Self {
+        self.allow_http = allow;
+        self
+    }
+
+    /// Trusts these roots for TLS besides those of the system, in PEM: those of a private authority.
+    #[must_use]
+    pub fn tls_ca(mut self, pem: &[u8]) -> Self {
+        self.tls_ca = Some(pem.to_vec());
         self
     }
 
@@ -111,10 +138,10 @@ impl S3Options {
         if self.kms_key.as_deref().is_some_and(str::is_empty) {
             return Err(Error::new(Code::BadArgument, "the id of the key that is demanded is empty"));
         }
-        if self.anonymous && self.profile.is_some() {
+        if self.anonymous && (self.profile.is_some() || self.credentials.is_some()) {
             return Err(Error::new(
                 Code::ArgumentsConflict,
-                "a profile is of no use for requests without credentials",
+                "neither a profile nor credentials are of use for requests without credentials",
             ));
         }
         Ok(())

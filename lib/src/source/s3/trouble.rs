@@ -184,9 +184,10 @@ impl Trouble {
 
     /// The error; `what` is what was asked about, safe to show, and `region` the one that was asked.
     pub(super) fn error(&self, what: impl fmt::Display, region: &str) -> Error {
-        let elsewhere = self.region.as_deref().filter(|actual| {
-            *actual != region && (self.status == Some(301) || matches!(self.status, Some(307 | 400)))
-        });
+        let elsewhere = self
+            .region
+            .as_deref()
+            .filter(|actual| *actual != region && matches!(self.status, Some(301 | 307 | 400)));
         if let Some(actual) = elsewhere {
             let told =
                 format!("{what}: the bucket is in the region {actual}, and {} was asked", Shown(region));
@@ -304,6 +305,8 @@ fn asked(text: &str, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_s3::{error::ErrorMetadata, operation::get_object::GetObjectError, primitives::SdkBody};
+
     use super::*;
 
     #[test]
@@ -315,6 +318,56 @@ mod tests {
             said("bucket my-models/llama\n::error"),
             "bucket my-models/llama :\\u{3a}error".replace(" :", "\\n:")
         );
+    }
+
+    fn answer(status: u16, code: &str, headers: &[(&'static str, &'static str)]) -> Trouble {
+        let mut raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+        for (name, value) in headers {
+            raw.headers_mut().insert(*name, *value);
+        }
+        let meta = ErrorMetadata::builder().code(code).message(format!("a test of {code}.")).build();
+        Trouble::of(&SdkError::service_error(GetObjectError::generic(meta), raw))
+    }
+
+    #[test]
+    fn answers_have_their_codes() {
+        for (status, code, expected, passing) in [
+            (503, "SlowDown", Code::ServiceFailed, true),
+            (429, "", Code::ServiceFailed, true),
+            (400, "RequestTimeout", Code::ServiceFailed, true),
+            (501, "NotImplemented", Code::ServiceFailed, false),
+            (400, "InvalidRequest", Code::ServiceFailed, false),
+            (400, "ExpiredToken", Code::AccessDenied, false),
+            (403, "AccessDenied", Code::AccessDenied, false),
+            (403, "InvalidObjectState", Code::ServiceFailed, false),
+            (403, "RequestTimeTooSkewed", Code::ServiceFailed, false),
+            (404, "NoSuchBucket", Code::ModelAbsent, false),
+            (404, "kms:KeyNotFound", Code::ServiceFailed, false),
+            (307, "TemporaryRedirect", Code::ServiceFailed, false),
+        ] {
+            let trouble = answer(status, code, &[]);
+            assert_eq!(trouble.error("it", "us-east-1").code(), expected, "{status} {code}");
+            assert_eq!(trouble.is_passing(), passing, "{status} {code}");
+        }
+        assert!(answer(404, "NoSuchKey", &[]).is_absent() && !answer(404, "NoSuchBucket", &[]).is_absent());
+        let told = answer(403, "AccessDenied", &[]).error("s3://b/k", "us-east-1").to_string();
+        assert_eq!(told, "s3://b/k: the store answered 403 AccessDenied: a test of AccessDenied");
+    }
+
+    #[test]
+    fn the_region_that_a_bucket_is_in_is_told() {
+        let elsewhere = answer(301, "PermanentRedirect", &[("x-amz-bucket-region", "eu-west-1")]);
+        let error = elsewhere.error("s3://b/k", "us-east-1");
+        assert_eq!(error.code(), Code::ServiceFailed);
+        assert_eq!(
+            error.to_string(),
+            "s3://b/k: the bucket is in the region eu-west-1, and us-east-1 was asked"
+        );
+        assert_eq!(error.help(), "set AWS_REGION=eu-west-1");
+        for region in ["eu west", "", "us-east-1"] {
+            let other = answer(301, "PermanentRedirect", &[("x-amz-bucket-region", region)]);
+            assert!(other.error("it", "us-east-1").to_string().contains("a redirect, which is not followed"));
+        }
     }
 
     #[test]
