@@ -12,5 +12,6 @@ mod keys;
 mod output;
 mod peer_lines;
 mod sigstore_sign;
+mod stores;
 mod trust;
 mod world;

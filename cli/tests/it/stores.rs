@@ -1,0 +1,181 @@
+//! Models in stores: signed, verified and pulled where they are.
+
+use std::fs;
+
+use serde_json::Value;
+use testkit::{
+    Ended, capture_within, or_skip,
+    s3::{self, Bucket, Put, Store},
+};
+
+use crate::world::{LIMIT, World};
+
+/// A folder with a key pair, and a bucket with the model `m` under `llama/`.
+struct InBucket {
+    world: World,
+    store: &'static Store,
+    bucket: String,
+}
+
+impl InBucket {
+    fn new(store: &'static Store) -> InBucket {
+        let world = World::new();
+        world.run(&["keygen", "k", "--type", "p256"]).expect_code(0);
+        let bucket = store.bucket(Bucket::default());
+        store.put_folder(&bucket, "llama/", &world.path("m"));
+        InBucket { world, store, bucket }
+    }
+
+    fn uri(&self) -> String {
+        format!("s3://{}/llama", self.bucket)
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        let mut command = self.world.command(env!("CARGO_BIN_EXE_weightseal"));
+        command.args(args).envs(self.store.env());
+        let ended = capture_within(&mut command, b"", LIMIT).unwrap();
+        let secret = self.store.secret_key();
+        assert!(!ended.out().contains(secret) && !ended.err().contains(secret), "a credential is shown");
+        ended
+    }
+
+    fn verify(&self, more: &[&str]) -> Ended {
+        self.run(&[&["verify", &self.uri(), "--public-key", "k.pub"], more].concat())
+    }
+
+    fn sign(&self, more: &[&str]) -> Ended {
+        self.run(&[&["sign", &self.uri(), "--private-key", "k.key"], more].concat())
+    }
+
+    fn change(&self, name: &str) {
+        let key = format!("llama/{name}");
+        let mut bytes = self.store.get(&self.bucket, &key).unwrap();
+        bytes[10] ^= 1;
+        self.store.put(&self.bucket, &key, &bytes);
+    }
+}
+
+#[track_caller]
+fn says(ended: &Ended, code: i32, what: &str) {
+    assert_eq!(ended.code(), code, "{ended}");
+    assert!(ended.out().contains(what) || ended.err().contains(what), "{what}: {ended}");
+}
+
+#[test]
+fn a_model_in_a_bucket_is_signed_verified_and_pulled() {
+    let Some(store) = or_skip(s3::minio()) else { return };
+    let case = InBucket::new(store);
+    says(&case.sign(&[]), 2, "nothing says where the signature");
+    says(&case.verify(&[]), 1, "signature-missing");
+    says(&case.sign(&["--upload"]), 0, "/llama/model.sig");
+    says(&case.verify(&[]), 0, "verified");
+    // Never over another one unasked.
+    says(&case.sign(&["--upload"]), 2, "there is something already");
+    says(&case.sign(&["--upload", "--force"]), 0, "signed");
+    // A signature elsewhere, on disk and in the store.
+    says(&case.sign(&["--signature", "here.sig"]), 0, "here.sig");
+    says(&case.verify(&["--signature", "here.sig"]), 0, "verified");
+    let there = format!("s3://{}/signatures/llama.sig", case.bucket);
+    says(&case.sign(&["--signature", &there]), 0, &there);
+    says(&case.verify(&["--signature", &there]), 0, "verified");
+    // What the line says that is printed after signing works.
+    let said = case.sign(&["--upload", "--force"]).out();
+    let line: Vec<&str> = said.lines().last().unwrap().trim().split(' ').skip(1).collect();
+    case.run(&line).expect_code(0);
+
+    says(&case.run(&["pull", &case.uri(), "dest", "--public-key", "k.pub"]), 0, "verified");
+    case.world.run(&["verify", "dest", "--public-key", "k.pub"]).expect_code(0);
+    assert_eq!(
+        fs::read(case.world.path("dest/model.safetensors")).unwrap(),
+        fs::read(case.world.path("m/model.safetensors")).unwrap()
+    );
+
+    case.change("model.safetensors");
+    says(&case.verify(&[]), 1, "file-changed");
+    says(&case.run(&["pull", &case.uri(), "other", "--public-key", "k.pub"]), 1, "file-changed");
+    assert!(!case.world.path("other").exists());
+    // What was there stays as it was.
+    says(&case.run(&["pull", &case.uri(), "dest", "--public-key", "k.pub"]), 1, "file-changed");
+    case.world.run(&["verify", "dest", "--public-key", "k.pub"]).expect_code(0);
+}
+
+#[test]
+fn the_digest_of_a_model_is_the_same_wherever_it_is() {
+    let Some(store) = or_skip(s3::minio()) else { return };
+    let case = InBucket::new(store);
+    let digest = |ended: Ended| ended.expect_code(0).out().split(' ').next().unwrap().to_owned();
+    assert_eq!(digest(case.run(&["digest", &case.uri()])), digest(case.world.run(&["digest", "m"])));
+    says(&case.sign(&["--upload"]), 0, "signed");
+    let inspected = case.run(&["inspect", &case.uri(), "--format", "json"]).expect_code(0);
+    let claims: Value = serde_json::from_str(&inspected.out()).unwrap();
+    assert_eq!(claims["signature"], format!("{}/model.sig", case.uri()));
+    let report = case.verify(&["--format", "json"]);
+    let report: Value = serde_json::from_str(&report.expect_code(0).out()).unwrap();
+    assert_eq!((&report["model"], &report["verdict"]), (&case.uri().into(), &"verified".into()));
+}
+
+#[test]
+fn what_a_store_states_passes_only_where_it_is_accepted() {
+    let Some(store) = or_skip(s3::minio()) else { return };
+    let case = InBucket::new(store);
+    says(&case.sign(&["--upload"]), 0, "signed");
+    let stated = ["--stated", "--assurance", "stated"];
+    says(&case.verify(&stated), 3, "not-stated");
+    for entry in case.store.keys(&case.bucket, "llama/") {
+        if !entry.ends_with("model.sig") {
+            let bytes = case.store.get(&case.bucket, &entry).unwrap();
+            case.store.put_with(&case.bucket, &entry, &bytes, &Put { sha256: true, ..Put::default() });
+        }
+    }
+    says(&case.verify(&stated), 0, "(stated)");
+    says(&case.verify(&["--stated"]), 1, "assurance-too-low");
+    says(&case.sign(&["--from-stated", "--signature", "s.sig"]), 2, "full commit on the Hub");
+    says(
+        &case.run(&["pull", &case.uri(), "d", "--public-key", "k.pub", "--stated"]),
+        2,
+        "--stated does not go with pull",
+    );
+    says(&case.run(&["pull", &case.uri(), "d", "--public-key", "k.pub", "--mode", "warn"]), 2, "--mode warn");
+    says(&case.run(&["pull", &case.uri(), "--public-key", "k.pub"]), 2, "no folder is given");
+}
+
+#[test]
+fn a_policy_knows_a_model_in_a_bucket_by_its_uri() {
+    let Some(store) = or_skip(s3::minio()) else { return };
+    let case = InBucket::new(store);
+    says(&case.sign(&["--upload"]), 0, "signed");
+    let rule = |models: &str| {
+        format!(
+            "apiVersion: weightseal/v1\nkind: Policy\nidentities:\n  k:\n    key: {{ file: k.pub }}\n\
+             rules:\n  - models: [\"{models}\"]\n    require: {{ of: [k] }}\n    identity: any-model-of-these\n"
+        )
+    };
+    let verify = || case.run(&["verify", &format!("{}/", case.uri()), "--policy", "policy.yaml"]);
+    case.world.write("policy.yaml", rule(&case.uri()));
+    says(&verify(), 0, "verified");
+    case.world.write("policy.yaml", rule("s3://other/**"));
+    says(&verify(), 1, "policy-no-rule");
+}
+
+#[test]
+fn what_reaches_a_store_is_told_and_nothing_secret_is() {
+    let Some(store) = or_skip(s3::minio()) else { return };
+    let case = InBucket::new(store);
+    says(&case.sign(&["--upload"]), 0, "signed");
+    says(&case.verify(&["--s3-endpoint-url", "http://127.0.0.1:9"]), 2, "transport-insecure");
+    says(&case.verify(&["--s3-endpoint-url", "https://127.0.0.1:9"]), 3, "service-failed");
+    says(&case.verify(&["--require-sse-kms", "test-key"]), 1, "encryption-not-expected");
+    says(&case.verify(&["--s3-anonymous"]), 3, "access-denied");
+    says(&case.verify(&["--sse-c-key-file", "k.pub"]), 2, "k.pub");
+    let unknown = |args: &[&str]| {
+        let mut command = case.world.command(env!("CARGO_BIN_EXE_weightseal"));
+        command.args(args).envs(store.env()).env("AWS_CA_BUNDLE", "/dev/null");
+        capture_within(&mut command, b"", LIMIT).unwrap()
+    };
+    let verify = ["verify", &case.uri(), "--public-key", "k.pub"];
+    says(&unknown(&verify), 3, "service-failed");
+    says(&unknown(&[&verify[..], &["--tls-ca", store.ca().to_str().unwrap()]].concat()), 0, "verified");
+    for bad in ["s3://", "s3:///llama", "gs://bucket/llama", "hf://"] {
+        says(&case.run(&["verify", bad, "--public-key", "k.pub"]), 2, "uri");
+    }
+}
