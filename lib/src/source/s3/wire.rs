@@ -288,3 +288,76 @@ impl fmt::Display for TooLong {
 }
 
 impl StdError for TooLong {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Named(&'static str);
+
+    impl HttpConnector for Named {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::ready(Ok(bounded(HttpResponse::new(
+                200.try_into().unwrap(),
+                SdkBody::from(self.0),
+            ))))
+        }
+    }
+
+    fn chosen(role: Role, allow_http: bool, url: &str) -> Option<bool> {
+        let lanes = Lanes {
+            role,
+            allow_http,
+            lanes: vec![SharedHttpConnector::new(Named("lane"))],
+            direct: (role == Role::Credentials).then(|| SharedHttpConnector::new(Named("direct"))),
+            next: AtomicUsize::new(0),
+        };
+        let connector = lanes.choose(&HttpRequest::get(url).unwrap()).ok()?;
+        Some(format!("{connector:?}").contains("direct"))
+    }
+
+    #[test]
+    fn only_a_machines_own_address_is_spoken_to_without_tls_and_past_proxies() {
+        for (role, url, expected) in [
+            (Role::Store, "https://s3.example/b", Some(false)),
+            (Role::Store, "http://s3.example/b", None),
+            (Role::Store, "http://127.0.0.1:9000/b", None),
+            (Role::Store, "http://169.254.169.254/b", None),
+            (Role::Credentials, "https://sts.example/", Some(false)),
+            (Role::Credentials, "http://sts.example/", None),
+            (Role::Credentials, "http://127.0.0.1:5000/credentials", Some(false)),
+            (Role::Credentials, "http://169.254.169.254/latest", Some(true)),
+            (Role::Credentials, "http://[fd00:ec2::254]/latest", Some(true)),
+        ] {
+            assert_eq!(chosen(role, false, url), expected, "{role:?} {url}");
+            assert!(chosen(role, true, url).is_some(), "{role:?} {url}");
+        }
+        assert_eq!(chosen(Role::Store, true, "ftp://s3.example/b"), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_an_end() {
+        use aws_sdk_s3::primitives::ByteStream;
+        let body = |length: u64| {
+            let bytes = vec![0; usize::try_from(length).unwrap()];
+            ByteStream::new(SdkBody::from_body_1_x(Bounded {
+                body: SdkBody::from(bytes),
+                left: ANSWER_BYTES,
+            }))
+        };
+        assert_eq!(body(ANSWER_BYTES).collect().await.unwrap().to_vec().len() as u64, ANSWER_BYTES);
+        assert!(body(ANSWER_BYTES + 1).collect().await.is_err());
+    }
+
+    #[test]
+    fn roots_for_tls_are_certificates() {
+        let key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in ["", "nothing", key, broken] {
+            assert_eq!(roots(&[pem.into()]).unwrap_err().code(), Code::KeyMalformed, "{pem}");
+        }
+        assert!(roots(&[]).is_ok());
+        assert_eq!(pem_of(&[0; 50]).lines().map(str::len).collect::<Vec<_>>(), [27, 64, 4, 25]);
+    }
+}
