@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use weightseal::{Access, Error, HubOptions, S3Options, SseCKey, read_key};
 
+use crate::files::in_file;
+
 pub(super) const STORES: &str = "Stores (s3://, hf://)";
 
 /// How stores are reached.
@@ -78,7 +80,7 @@ impl StoreArgs {
             s3 = s3.require_sse_kms(key);
         }
         if let Some(file) = &self.sse_c_key_file {
-            s3 = s3.sse_c_key(SseCKey::parse(&read_key(file)?)?);
+            s3 = s3.sse_c_key(SseCKey::parse(&read_key(file)?).map_err(|error| in_file(file, error))?);
         }
         let mut hub = HubOptions::default();
         if let Some(url) = &self.hf_endpoint {
