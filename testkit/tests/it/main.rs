@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod faults;
+mod range_faults;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "sigstore")]

@@ -2,6 +2,8 @@
 
 use std::net::TcpStream;
 
+use testkit::range_faults::{RangeFault, RangeFaultServer};
+use testkit::s3::sdk::config::{Builder as Config, Credentials};
 use testkit::s3::sdk::error::{ProvideErrorMetadata, SdkError};
 use testkit::s3::sdk::types::{ChecksumMode, ServerSideEncryption};
 use testkit::s3::{Bucket, KEY, Put, Store, minio, plain_minio, sse_c, versitygw};
@@ -190,9 +192,8 @@ fn wrong_credentials_are_refused() {
     for store in all() {
         let bucket = store.bucket(Bucket::default());
         store.put(&bucket, "it", b"weights");
-        let wrong =
-            testkit::s3::sdk::config::Credentials::new(store.access_key(), "wrong", None, None, "test");
-        let wrong = testkit::s3::sdk::config::Builder::new().credentials_provider(wrong);
+        let wrong = Credentials::new(store.access_key(), "wrong", None, None, "test");
+        let wrong = Config::new().credentials_provider(wrong);
         let call = store.client().get_object().bucket(&bucket).key("it").customize().config_override(wrong);
         assert_eq!(refused(store.wait(call.send())), (403, "SignatureDoesNotMatch".to_owned()));
     }
@@ -217,4 +218,31 @@ fn each_runs_once_with_an_authority_and_a_secret_of_its_own() {
     if let Some(store) = or_skip(minio()) {
         assert!(std::ptr::eq(store, or_skip(minio()).expect("the same")));
     }
+}
+
+#[test]
+fn a_signed_request_stays_right_through_the_proxy() {
+    let Some(store) = or_skip(plain_minio()) else { return };
+    let bucket = store.bucket(Bucket::default());
+    store.put_multipart(&bucket, "a/weights", &bytes(11 * MIB), 5 << 20);
+    let through = |fault| {
+        let proxy = RangeFaultServer::start(fault, store.url());
+        let there = Config::new().endpoint_url(proxy.url());
+        let call = store.client().get_object().bucket(&bucket).key("a/weights").range("bytes=100-8388707");
+        let answer = store.wait(call.customize().config_override(there).send());
+        let answer = answer.map(|answer| {
+            assert_eq!(answer.content_range(), Some("bytes 100-8388707/11534336"));
+            store.wait(answer.body.collect()).expect("whole").to_vec()
+        });
+        (proxy, answer)
+    };
+    let right = bytes(11 * MIB)[100..8_388_708].to_vec();
+    let (proxy, answer) = through(RangeFault::Pass);
+    assert!(answer.expect("an answer") == right && !proxy.received(store.secret_key()));
+    assert!(proxy.received(store.access_key()), "{:?}", proxy.seen());
+    assert!(through(RangeFault::WrongBytes).1.expect("an answer") != right);
+    assert_eq!(refused(through(RangeFault::ExpiredToken { after: 0 }).1), (400, "ExpiredToken".to_owned()));
+    // The client tries again by itself.
+    let (proxy, answer) = through(RangeFault::SlowDown { times: 1 });
+    assert!(answer.expect("an answer") == right && proxy.chosen() == 2);
 }
