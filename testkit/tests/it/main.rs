@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod faults;
+#[cfg(feature = "pki")]
+mod hub;
 mod range_faults;
 #[cfg(feature = "s3")]
 mod s3;
