@@ -1,4 +1,4 @@
-//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `services NAME` and
+//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `services NAME...` and
 //! `test`.
 //!
 //! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 there is
@@ -29,7 +29,7 @@ Usage: cargo xtask <TASK>
 Tasks:
   bench [OPTIONS] measure verification against other programs, and write the table of docs/performance.md
   demo [DIR]      do the main job on real weights, showing each command and its output
-  services NAME   bring up real servers to try things on, until Ctrl-C
+  services NAME.. bring up real servers to try things on, until Ctrl-C
   test [-- ARGS]  install what the tests need, then run them all
   help            print this
 
@@ -54,15 +54,19 @@ afresh; only the download is kept. PIP_INDEX_URL names another package index.
 const SERVICES_HELP: &str = "\
 Bring up real servers to try things on, until Ctrl-C or the end of standard input
 
-Usage: cargo xtask services sigstore [DIR]
+Usage: cargo xtask services NAME... [DIR]
 
 Arguments:
-  [DIR]  where to write the files that clients read [default: a temporary folder]
+  NAME   sigstore, s3 or hub, or several of them
+  [DIR]  where Sigstore writes the files that clients read [default: a temporary folder]
 
-It starts Fulcio with a log of certificates, Rekor v1 and v2, a timestamping authority and two issuers of tokens, all on
-127.0.0.1; writes trusted root, signing configurations and a token; and prints the lines to type. The servers are
-built with Go 1.26, once, which takes minutes; they are kept in the user's cache, or in the folder that WEIGHTSEAL_SERVICES
-names.
+sigstore  Fulcio with a log of certificates, Rekor v1 and v2, a timestamping authority and two issuers of tokens;
+          trusted root, signing configurations and a token
+s3        MinIO with TLS and a key service, and versitygw with TLS; a bucket with a model in each
+hub       a double of the Hugging Face Hub with a model
+
+All of it is on 127.0.0.1, and the lines to type are printed. The servers of Sigstore and of S3 are built with Go 1.26,
+once, which takes minutes; they are kept in the user's cache, or in the folder that WEIGHTSEAL_SERVICES names.
 ";
 
 const TEST_HELP: &str = "\
@@ -96,8 +100,9 @@ fn main() -> ExitCode {
         },
         [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
         [Some("services"), Some("--help" | "-h")] | [Some("help"), Some("services")] => help(SERVICES_HELP),
-        [Some("services"), Some("sigstore")] => services::run(args.get(1..).unwrap_or_default()),
-        [Some("services"), Some("sigstore"), flag] if flag.is_none_or(|flag| !flag.starts_with('-')) => {
+        [Some("services"), Some("hub" | "s3" | "sigstore"), rest @ ..]
+            if rest.iter().all(|word| word.is_none_or(|word| !word.starts_with('-'))) =>
+        {
             services::run(args.get(1..).unwrap_or_default())
         }
         [Some("test"), Some("--help" | "-h")] | [Some("help"), Some("test")] => help(TEST_HELP),

@@ -44,8 +44,8 @@ pub fn serve_example() -> io::Result<Example> {
     let lines = vec![
         format!("export HF_ENDPOINT={} HF_TOKEN={}", hub.url(), hub.token()),
         format!("# acme/llama at {commit}; large files come from {}", hub.cdn_url()),
-        "weightseal verify hf://acme/llama --allow-http --key KEY.pub".to_owned(),
-        format!("weightseal verify hf://acme/llama@{commit} --allow-http --key KEY.pub"),
+        "weightseal verify hf://acme/llama --allow-http --public-key release.pub".to_owned(),
+        format!("weightseal verify hf://acme/llama@{commit} --allow-http --public-key release.pub"),
     ];
     Ok(Example { hub, lines })
 }

@@ -6,6 +6,7 @@
 mod faults;
 #[cfg(feature = "pki")]
 mod hub;
+mod range_faults;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "sigstore")]

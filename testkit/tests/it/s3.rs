@@ -1,10 +1,17 @@
 //! The servers that speak S3 are real: what they say of an object is so, and what they refuse is refused.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use testkit::range_faults::{RangeFault, RangeFaultServer};
+use testkit::s3::sdk::config::{Builder as Config, Credentials};
 use testkit::s3::sdk::error::{ProvideErrorMetadata, SdkError};
 use testkit::s3::sdk::types::{ChecksumMode, ServerSideEncryption};
-use testkit::s3::{Bucket, KEY, Put, Store, minio, plain_minio, sse_c, versitygw};
+use testkit::s3::{Bucket, KEY, Put, Store, build, minio, plain_minio, sse_c, versitygw};
 use testkit::{models, or_skip, temporary};
 
 /// The MD5 of `weights`, and its SHA-256 as S3 writes it.
@@ -62,15 +69,15 @@ fn what_was_put_is_there_in_parts_and_in_pages() {
 fn a_folder_is_put_as_it_is() {
     let dir = temporary().expect("temporary folder");
     models::small(dir.path()).expect("a model");
-    std::fs::create_dir(dir.path().join("sub")).expect("made");
-    std::fs::write(dir.path().join("sub/notes"), "x").expect("written");
+    fs::create_dir(dir.path().join("sub")).expect("made");
+    fs::write(dir.path().join("sub/notes"), "x").expect("written");
     for store in all() {
         let bucket = store.bucket(Bucket::default());
         let keys = store.put_folder(&bucket, "a/b", dir.path());
         assert_eq!(store.keys(&bucket, ""), keys);
         assert!(keys.contains(&"a/b/sub/notes".to_owned()), "{keys:?}");
         for key in keys {
-            let file = std::fs::read(dir.path().join(key.trim_start_matches("a/b/"))).expect("readable");
+            let file = fs::read(dir.path().join(key.trim_start_matches("a/b/"))).expect("readable");
             assert_eq!(store.get(&bucket, &key), Some(file));
         }
     }
@@ -190,9 +197,8 @@ fn wrong_credentials_are_refused() {
     for store in all() {
         let bucket = store.bucket(Bucket::default());
         store.put(&bucket, "it", b"weights");
-        let wrong =
-            testkit::s3::sdk::config::Credentials::new(store.access_key(), "wrong", None, None, "test");
-        let wrong = testkit::s3::sdk::config::Builder::new().credentials_provider(wrong);
+        let wrong = Credentials::new(store.access_key(), "wrong", None, None, "test");
+        let wrong = Config::new().credentials_provider(wrong);
         let call = store.client().get_object().bucket(&bucket).key("it").customize().config_override(wrong);
         assert_eq!(refused(store.wait(call.send())), (403, "SignatureDoesNotMatch".to_owned()));
     }
@@ -210,11 +216,78 @@ fn each_runs_once_with_an_authority_and_a_secret_of_its_own() {
         assert!(env.contains(&("AWS_ENDPOINT_URL".to_owned(), store.url().to_owned())), "{env:?}");
         for other in &stores[..at] {
             assert_ne!(other.secret_key(), store.secret_key());
-            let pem = |store: &Store| std::fs::read(store.ca()).expect("readable");
+            let pem = |store: &Store| fs::read(store.ca()).expect("readable");
             assert_ne!(pem(other), pem(store));
         }
     }
     if let Some(store) = or_skip(minio()) {
         assert!(std::ptr::eq(store, or_skip(minio()).expect("the same")));
+    }
+}
+
+#[test]
+fn a_signed_request_stays_right_through_the_proxy() {
+    let Some(store) = or_skip(plain_minio()) else { return };
+    let bucket = store.bucket(Bucket::default());
+    store.put_multipart(&bucket, "a/weights", &bytes(11 * MIB), 5 << 20);
+    let through = |fault| {
+        let proxy = RangeFaultServer::start(fault, store.url());
+        let there = Config::new().endpoint_url(proxy.url());
+        let call = store.client().get_object().bucket(&bucket).key("a/weights").range("bytes=100-8388707");
+        let answer = store.wait(call.customize().config_override(there).send());
+        let answer = answer.map(|answer| {
+            assert_eq!(answer.content_range(), Some("bytes 100-8388707/11534336"));
+            store.wait(answer.body.collect()).expect("whole").to_vec()
+        });
+        (proxy, answer)
+    };
+    let right = bytes(11 * MIB)[100..8_388_708].to_vec();
+    let (proxy, answer) = through(RangeFault::Pass);
+    assert!(answer.expect("an answer") == right && !proxy.received(store.secret_key()));
+    assert!(proxy.received(store.access_key()), "{:?}", proxy.seen());
+    assert!(through(RangeFault::WrongBytes).1.expect("an answer") != right);
+    assert_eq!(refused(through(RangeFault::ExpiredToken { after: 0 }).1), (400, "ExpiredToken".to_owned()));
+    // The client tries again by itself.
+    let (proxy, answer) = through(RangeFault::SlowDown { times: 1 });
+    assert!(answer.expect("an answer") == right && proxy.chosen() == 2);
+}
+
+#[test]
+fn the_program_prints_how_to_reach_what_it_started_and_ends_it_with_standard_input() {
+    if or_skip(build()).is_none() {
+        return;
+    }
+    let temporary = temporary().expect("temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_services"));
+    command.args(["s3", "hub"]).env("TMPDIR", temporary.path());
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let output = BufReader::new(program.stdout.take().expect("its output"));
+    let lines: Vec<String> = output
+        .lines()
+        .map(|line| line.expect("text"))
+        .take_while(|line| !line.starts_with("They end"))
+        .collect();
+    let values = |name: &str| -> Vec<&str> {
+        let start = format!("export {name}=");
+        lines.iter().filter_map(|line| line.trim().strip_prefix(&start)).collect()
+    };
+    let urls = values("AWS_ENDPOINT_URL");
+    assert!(urls.len() == 2 && values("HF_ENDPOINT").len() == 1, "{lines:#?}");
+    let listens = |url: &&str| TcpStream::connect(url.trim_start_matches("https://")).is_ok();
+    assert!(urls.iter().all(listens), "{urls:?}");
+    for file in values("AWS_CA_BUNDLE") {
+        assert!(file.starts_with(&*temporary.path().to_string_lossy()), "{file}");
+        assert!(fs::read_to_string(file).expect("readable").starts_with("-----BEGIN CERTIFICATE-----"));
+    }
+    assert!(lines.iter().any(|line| line.contains("weightseal sign s3://models/llama")), "{lines:#?}");
+
+    drop(program.stdin.take());
+    assert_eq!(program.wait().expect("it ended").code(), Some(0));
+    // The stores are in statics, which are not dropped: their keepers end them.
+    let start = Instant::now();
+    let left = || fs::read_dir(temporary.path()).expect("readable").count();
+    while urls.iter().any(listens) || left() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "left: {urls:?}, {}", left());
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,53 +1,26 @@
-//! Brings servers up by hand, for whoever wants to try things on them: what `cargo xtask services` runs.
-//!
-//! It needs no handler for signals: the servers end with this process, however it ends.
+//! A private Sigstore, with a token that stays good.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
-
-use std::env;
-use std::error::Error;
+use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use testkit::peers::peer;
 use testkit::sigstore::{Options, Sigstore, build};
 
+use super::{Result, Service};
+
 /// Whom the token is for.
 const EMAIL: &str = "dev@example.com";
 
-fn main() -> ExitCode {
-    let args: Vec<_> = env::args_os().skip(1).collect();
-    let (service, dir) = match args.as_slice() {
-        [service] => (service, None),
-        [service, dir] => (service, Some(PathBuf::from(dir))),
-        _ => return misuse(),
-    };
-    if service != "sigstore" {
-        return misuse();
-    }
-    match sigstore(dir.as_deref()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+struct Running {
+    sigstore: Sigstore,
+    peer: PathBuf,
 }
 
-fn misuse() -> ExitCode {
-    eprintln!("usage: services sigstore [DIR]");
-    ExitCode::from(2)
-}
-
-/// How often the token is made anew, which is good for ten minutes.
-const RENEWAL: Duration = Duration::from_secs(240);
-
-fn sigstore(dir: Option<&Path>) -> Result<(), Box<dyn Error>> {
+/// Starts one, with what clients read in this folder.
+pub(super) fn start(dir: Option<&Path>) -> Result<Box<dyn Service>> {
     build()?;
     // Installed if need be; where it cannot be had, whoever has it elsewhere can still read the lines.
     let peer = peer("1.1.1").map(|peer| peer.python().with_file_name("model_signing"));
@@ -56,20 +29,21 @@ fn sigstore(dir: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let options = dir.map_or_else(Options::default, |dir| Options::default().dir(dir));
     let sigstore = Sigstore::start(&options)?;
     write_token(&sigstore)?;
-    println!("up after {:.1} s", start.elapsed().as_secs_f64());
-    println!("{}\nThey end with Ctrl-C, or with the end of standard input.", described(&sigstore, &peer));
-    io::stdout().flush()?;
+    println!("Sigstore is up after {:.1} s", start.elapsed().as_secs_f64());
+    Ok(Box::new(Running { sigstore, peer }))
+}
 
-    let (end, ended) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        // What somebody types meanwhile means nothing.
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        drop(end);
-    });
-    while ended.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
-        write_token(&sigstore)?;
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&described(&self.sigstore, &self.peer))
     }
-    Ok(())
+}
+
+impl Service for Running {
+    /// The token is good for ten minutes.
+    fn renew(&self) -> io::Result<()> {
+        write_token(&self.sigstore)
+    }
 }
 
 fn token_file(sigstore: &Sigstore) -> PathBuf {
