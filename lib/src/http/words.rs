@@ -64,6 +64,14 @@ pub(crate) fn guarded(text: &str) -> String {
     }
 }
 
+/// The text without this secret, wherever it stands in it.
+pub(super) fn without_secret(text: &str, secret: Option<&str>) -> String {
+    match secret {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "[token]"),
+        _ => text.to_owned(),
+    }
+}
+
 /// The word without what looks like a JSON Web Token: every one begins with `{"` in base64.
 fn without_token(word: &str) -> String {
     let mut out = String::new();

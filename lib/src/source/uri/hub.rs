@@ -105,6 +105,18 @@ impl HubUri {
         Ok(HubUri { kind, id: id.to_owned(), revision, path: path.to_owned() })
     }
 
+    /// Whether it could have been read from a text: its fields are open to everybody.
+    ///
+    /// # Errors
+    /// `uri-invalid`.
+    #[cfg(feature = "hub")]
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check_id(&self.id)
+            .and_then(|()| self.revision.as_deref().map_or(Ok(()), check_revision))
+            .and_then(|()| check_path(&self.path))
+            .map_err(|why| invalid(&self.to_string(), why))
+    }
+
     /// Whether a revision is a commit: 40 digits of lower-case hex.
     pub fn is_commit(revision: &str) -> bool {
         revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -123,6 +135,7 @@ impl HubUri {
     }
 
     /// The same at this revision.
+    #[cfg(feature = "hub")]
     #[must_use]
     pub(crate) fn at(&self, revision: &str) -> HubUri {
         HubUri { revision: Some(revision.to_owned()), ..self.clone() }
@@ -250,7 +263,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// A part of a URL's path: everything escaped that has a meaning there, the `/` too.
-pub(crate) fn encoded(text: &str) -> String {
+pub(in crate::source) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
