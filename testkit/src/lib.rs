@@ -11,6 +11,7 @@
 //! | [`http`] | as much HTTP as these need |
 //! | [`keeper`] | servers that never outlive whoever started them |
 //! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
+//! | `hub` | a double of the Hugging Face Hub, and its real clients (feature `pki`) |
 //! | [`tuf`] | a real TUF repository and a server for it that can misbehave |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
@@ -25,6 +26,8 @@ pub mod faults;
 #[cfg(feature = "pki")]
 pub mod forge;
 pub mod http;
+#[cfg(feature = "pki")]
+pub mod hub;
 pub mod keeper;
 pub mod models;
 pub mod peers;

@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod faults;
+#[cfg(feature = "pki")]
+mod hub;
 #[cfg(feature = "sigstore")]
 mod sigstore;
 
