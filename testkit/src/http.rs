@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How long a client waits for the next byte.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came in at a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
@@ -43,6 +43,12 @@ impl Request {
     /// The value of the first header of this name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
+    }
+
+    /// Whether this text is in it as it is: in the path, a header's value or the body.
+    pub fn contains(&self, text: &str) -> bool {
+        let headers = self.headers.iter().any(|(_, value)| value.contains(text));
+        headers || self.path.contains(text) || String::from_utf8_lossy(&self.body).contains(text)
     }
 
     /// Reads one; nothing when the other side closed without a word.
@@ -151,16 +157,21 @@ pub fn send(method: &str, url: &str, headers: &[(String, String)], body: &[u8]) 
 
 fn read_response(stream: &TcpStream) -> io::Result<Response> {
     let mut reader = BufReader::new(stream);
+    let (status, headers) = read_head(&mut reader)?;
+    let body = read_body(&mut reader, &headers, true)?;
+    Ok(Response { status, headers, body })
+}
+
+/// The code and the headers of an answer, after those that only say that one will come.
+pub(crate) fn read_head(reader: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
     loop {
-        let first = line(&mut reader)?.ok_or(ErrorKind::UnexpectedEof)?;
+        let first = line(reader)?.ok_or(ErrorKind::UnexpectedEof)?;
         let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| no_http(&first))?;
-        let headers = read_headers(&mut reader)?;
-        if (100..200).contains(&status) {
-            continue;
+        let headers = read_headers(reader)?;
+        if !(100..200).contains(&status) {
+            return Ok((status, headers));
         }
-        let body = read_body(&mut reader, &headers, true)?;
-        return Ok(Response { status, headers, body });
     }
 }
 
@@ -186,7 +197,7 @@ fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> 
     }
 }
 
-fn read_body(
+pub(crate) fn read_body(
     reader: &mut impl BufRead,
     headers: &[(String, String)],
     to_the_end: bool,

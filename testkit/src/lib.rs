@@ -7,7 +7,9 @@
 //! | [`peers`] | the Python implementation, releases 0.2.0 to 1.1.1, each in a virtual environment |
 //! | `pki` | keys and certificates from fixed seeds, right and wrong ones (feature `pki`, on by default) |
 //! | [`sigstore`] | a private Sigstore of real servers (feature `sigstore`, on by default) |
+//! | [`s3`] | MinIO and versitygw, and a client that fills their buckets (feature `s3`, on by default) |
 //! | [`faults`] | a server that goes wrong in front of a real one |
+//! | [`range_faults`] | a proxy that goes wrong where ranges of an object are read |
 //! | [`http`] | as much HTTP as these need |
 //! | [`keeper`] | servers that never outlive whoever started them |
 //! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
@@ -25,6 +27,7 @@ pub mod dirs;
 pub mod faults;
 #[cfg(feature = "pki")]
 pub mod forge;
+mod go;
 pub mod http;
 #[cfg(feature = "pki")]
 pub mod hub;
@@ -33,7 +36,11 @@ pub mod models;
 pub mod peers;
 #[cfg(feature = "pki")]
 pub mod pki;
+pub mod range_faults;
+#[cfg(any(feature = "s3", feature = "sigstore"))]
+mod ready;
 pub mod run;
+pub mod s3;
 pub mod sigstore;
 pub mod skip;
 pub mod tuf;

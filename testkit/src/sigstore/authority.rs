@@ -1,11 +1,11 @@
 //! The keys and certificates of one private Sigstore, fresh for each.
 
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
 
 use crate::pki::{CODE_SIGNING, Cert, Key, KeyKind, Pki, TIME_STAMPING};
+use crate::ready::random;
 
 /// The passphrase of Fulcio's key, which it does not take without one.
 pub(super) const PASSPHRASE: &str = "pw";
@@ -91,9 +91,4 @@ impl Keys {
         ];
         files.iter().try_for_each(|(name, text)| fs::write(dir.join(name), text))
     }
-}
-
-/// Another number each time: the hash of nothing under random keys.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -3,15 +3,14 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::authority::{PASSPHRASE, random};
+use super::authority::PASSPHRASE;
 use super::issuer::{AUDIENCE, Issuer};
 use crate::http;
 use crate::keeper::Kept;
+use crate::ready::{free_port, until_ready};
 
 /// What the log of certificates and Rekor v1 call themselves.
 const CT_ORIGIN: &str = "ct.localhost";
@@ -19,12 +18,6 @@ const REKOR_V1_HOST: &str = "rekor1.localhost";
 
 /// The name of Rekor v2, which clients want to be the host of its address.
 pub(super) const REKOR_V2_ORIGIN: &str = "127.0.0.1";
-
-/// How long a server may take to be ready. Idle machines need two seconds for all of them.
-const READY: Duration = Duration::from_secs(90);
-
-/// How often an unready server is asked.
-const POLL: Duration = Duration::from_millis(20);
 
 /// A free port for every purpose.
 #[derive(Debug)]
@@ -64,19 +57,6 @@ impl Ports {
             rekor_v2_grpc: port()?,
             rekor_v2_metrics: port()?,
         })
-    }
-}
-
-/// Below the ports that the system gives to whoever connects somewhere, so that nobody gets one between now and the
-/// start of its server.
-fn free_port() -> io::Result<TcpListener> {
-    let mut tries = 0;
-    loop {
-        let port = 15_000 + u16::try_from(random() % 17_000).unwrap_or_default();
-        match TcpListener::bind(("127.0.0.1", port)) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => tries += 1,
-            other => return other,
-        }
     }
 }
 
@@ -122,36 +102,16 @@ pub(super) fn start(bin: &Path, run: &Path, ports: &Ports, issuers: [&Issuer; 2]
     let mut tsa = start("timestamp-server", timestamp_server(ports, &file))?;
     let mut rekor_v2 = start("rekor-tiles", rekor_tiles(ports, &file))?;
     let mut fulcio = start("fulcio", fulcio(ports, &file))?;
-    until_ready(&mut trillian, &Ready::Listens(ports.trillian))?;
+    until_ready(&mut trillian, || Ready::Listens(ports.trillian).is_so())?;
     // It asks for its tree when it starts.
     let mut rekor_v1 = start("rekor-server", rekor_server(ports, &file))?;
 
-    until_ready(&mut ct, &Ready::Answers(format!("{}/ct/v1/get-roots", url(ports.ct))))?;
-    until_ready(&mut tsa, &Ready::Answers(format!("{}/ping", url(ports.tsa))))?;
-    until_ready(&mut rekor_v2, &Ready::Answers(format!("{}/healthz", url(ports.rekor_v2))))?;
-    until_ready(&mut fulcio, &Ready::Answers(format!("{}/healthz", url(ports.fulcio))))?;
-    until_ready(&mut rekor_v1, &Ready::Answers(format!("{}/api/v1/log", url(ports.rekor_v1))))?;
+    until_ready(&mut ct, || Ready::Answers(format!("{}/ct/v1/get-roots", url(ports.ct))).is_so())?;
+    until_ready(&mut tsa, || Ready::Answers(format!("{}/ping", url(ports.tsa))).is_so())?;
+    until_ready(&mut rekor_v2, || Ready::Answers(format!("{}/healthz", url(ports.rekor_v2))).is_so())?;
+    until_ready(&mut fulcio, || Ready::Answers(format!("{}/healthz", url(ports.fulcio))).is_so())?;
+    until_ready(&mut rekor_v1, || Ready::Answers(format!("{}/api/v1/log", url(ports.rekor_v1))).is_so())?;
     Ok(vec![rekor_v1, fulcio, rekor_v2, tsa, ct, trillian])
-}
-
-fn until_ready(server: &mut Kept, ready: &Ready) -> io::Result<()> {
-    let start = Instant::now();
-    loop {
-        // Asked first: somebody else may answer on the port that it did not get.
-        if let Some(status) = server.ended()? {
-            let (name, words) = (server.name(), server.last_words());
-            return Err(io::Error::other(format!("{name} ended with {status}: {words}")));
-        }
-        if ready.is_so() {
-            return Ok(());
-        }
-        if start.elapsed() > READY {
-            let (name, words) = (server.name(), server.last_words());
-            let late = format!("{name} is not ready after {} s: {words}", READY.as_secs());
-            return Err(io::Error::new(io::ErrorKind::TimedOut, late));
-        }
-        thread::sleep(POLL);
-    }
 }
 
 fn address(port: u16) -> OsString {

@@ -6,6 +6,8 @@
 mod faults;
 #[cfg(feature = "pki")]
 mod hub;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(feature = "sigstore")]
 mod sigstore;
 

@@ -94,10 +94,13 @@ impl Commit {
         let answer = client.ask(&call, uri, run)?;
         let info: Info = serde_json::from_slice(&answer.body).map_err(|error| unreadable(&call, &error))?;
         if !HubUri::is_commit(&info.sha) || is_other_commit(&answer.headers, &info.sha) {
-            return Err(call.unusable("it does not name the commit that it is about"));
+            return Err(invalid(&call, "it does not say of which commit it is"));
         }
         if HubUri::is_commit(revision) && revision != info.sha {
-            return Err(call.unusable("it is about another commit than was asked for"));
+            return Err(invalid(&call, "it is of another commit than was asked for"));
+        }
+        if info.siblings.len() > limits::ENTRIES {
+            return Err(Error::new(Code::TooManyEntries, format!("{} has too many files", Shown(&uri.id))));
         }
         let lies = |what: &str, path: &str| invalid(&call, format!("{what} {:?}", Shown(path)));
         let mut files = Vec::with_capacity(info.siblings.len());
@@ -139,6 +142,9 @@ impl Commit {
         let folder = if uri.path.is_empty() { String::new() } else { format!("{}/", uri.path) };
         let below = if uri.path.is_empty() { String::new() } else { format!("/{}", encoded_path(&uri.path)) };
         let mut url = client.api(uri, &format!("tree/{}{below}?recursive=true&expand=false", self.id));
+        // Every folder lies above a file.
+        let most = self.below(&folder).map(|row| row.path.bytes().filter(|byte| *byte == b'/').count() + 1);
+        let most = most.fold(0, usize::saturating_add);
         let (mut rows, mut seen) = (Vec::new(), HashSet::new());
         loop {
             run.check()?;
