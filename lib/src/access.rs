@@ -1,8 +1,8 @@
 //! How stores are reached, and what is read from and written to them besides models.
 
-use crate::{
-    Bundle, Error, Local, ModelUri, PUBLIC, Replace, Run, code::Code, limits, source::Source, write_whole,
-};
+#[cfg(any(feature = "hub", feature = "s3"))]
+use crate::limits;
+use crate::{Bundle, Error, Local, ModelUri, PUBLIC, Replace, Run, code::Code, source::Source, write_whole};
 #[cfg(feature = "hub")]
 use crate::{Hub, HubOptions};
 #[cfg(feature = "s3")]
@@ -100,6 +100,7 @@ impl Access {
     /// `transport-insecure`, `feature-missing`.
     pub fn read_bundle(&self, uri: &ModelUri, run: &Run) -> Result<Bundle, Error> {
         let _ = run;
+        #[allow(unused_variables, reason = "without a feature no store is left")]
         let bytes = match uri {
             ModelUri::Path(path) => return Bundle::read(path),
             #[cfg(feature = "s3")]

@@ -15,6 +15,8 @@ mod limits;
 mod offline;
 mod peers;
 mod policy_file;
+#[cfg(feature = "hub")]
+mod remote_hub;
 mod roundtrip;
 #[cfg(feature = "sigstore-sign")]
 mod sigstore_sign;

@@ -11,7 +11,7 @@ use weightseal::{Cancel, Code, Entry, Error, Kind, Local, Memory, Run, Source};
 use crate::good::write_files;
 
 /// Content of lengths around those that are read at once.
-fn files() -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
     let bytes = |length: usize| (0..length).map(|n| (n % 253) as u8).collect::<Vec<u8>>();
     [
         ("empty", 0),
@@ -26,7 +26,7 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     .collect()
 }
 
-fn list(source: &dyn Source, run: &Run) -> Result<Vec<Entry>, Error> {
+pub(crate) fn list(source: &dyn Source, run: &Run) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     source.list(run, &mut |entry| {
         entries.push(entry);
@@ -35,7 +35,7 @@ fn list(source: &dyn Source, run: &Run) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
-fn contract(source: &dyn Source, expected: &BTreeMap<String, Vec<u8>>) {
+pub(crate) fn contract(source: &dyn Source, expected: &BTreeMap<String, Vec<u8>>) {
     let run = Run::new();
     let entries = list(source, &run).unwrap();
     let listed: BTreeMap<&str, &Entry> = entries

@@ -167,11 +167,8 @@ impl Commit {
             if page.is_empty() && next.is_some() {
                 return Err(invalid(&call, "a page of it is empty and not the last one"));
             }
-            if rows.len() + page.len() > limits::ENTRIES {
-                return Err(Error::new(
-                    Code::TooManyEntries,
-                    format!("{} has too many files", Shown(&uri.id)),
-                ));
+            if rows.len() + page.len() > most {
+                return Err(invalid(&call, "it has more than the commit has"));
             }
             for listed in page {
                 rows.push(listed.check(&folder).map_err(|why| invalid(&call, why))?);
