@@ -1,12 +1,23 @@
 //! How stores are reached, and what is read from and written to them besides models.
 
-use crate::{
-    Bundle, Error, Local, ModelUri, PUBLIC, Replace, Run, code::Code, limits, source::Source, write_whole,
-};
+#[cfg(any(feature = "hub", feature = "s3"))]
+use crate::limits;
+use crate::{Bundle, Error, Local, ModelUri, PUBLIC, Replace, Run, code::Code, source::Source, write_whole};
+use std::path::PathBuf;
+
 #[cfg(feature = "hub")]
 use crate::{Hub, HubOptions};
 #[cfg(feature = "s3")]
 use crate::{S3, S3Options};
+
+/// Where a model was found.
+pub(crate) enum Opened {
+    /// In a folder on disk, in the cache of the Hub's own client.
+    #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only the Hub has a cache"))]
+    InCache(PathBuf),
+    /// In its store, and where there for good.
+    InStore(Box<dyn Source>, ModelUri),
+}
 
 /// How stores are reached: credentials, addresses, roots of TLS.
 ///
@@ -80,7 +91,7 @@ impl Access {
     ///
     /// # Errors
     /// `model-absent`, `access-denied`, `service-failed`, `transport-insecure`; `feature-missing`.
-    pub(crate) fn open(&self, uri: &ModelUri, run: &Run) -> Result<(Box<dyn Source>, ModelUri), Error> {
+    pub(crate) fn open(&self, uri: &ModelUri, run: &Run) -> Result<Opened, Error> {
         let _ = run;
         let source: Box<dyn Source> = match uri {
             ModelUri::Path(path) => Box::new(Local::open(path)?),
@@ -88,14 +99,21 @@ impl Access {
             ModelUri::S3(uri) => Box::new(S3::open(uri, &self.s3, run)?),
             #[cfg(feature = "hub")]
             ModelUri::Hub(uri) => {
+                if self.hub.is_offline() {
+                    let absent = || Error::new(Code::ModelAbsent, format!("{uri} is not in the Hub's cache"));
+                    return Hub::cached(uri, &self.hub, run)?.map(Opened::InCache).ok_or_else(absent);
+                }
                 let hub = Hub::open(uri, &self.hub, run)?;
+                if let Some(snapshot) = hub.snapshot() {
+                    return Ok(Opened::InCache(snapshot));
+                }
                 let pinned = ModelUri::Hub(hub.uri().clone());
-                return Ok((Box::new(hub), pinned));
+                return Ok(Opened::InStore(Box::new(hub), pinned));
             }
             #[allow(unreachable_patterns, reason = "with all features there is no other")]
             other => return Err(missing(other)),
         };
-        Ok((source, uri.clone()))
+        Ok(Opened::InStore(source, uri.clone()))
     }
 
     /// Reads a signature, wherever it is.
@@ -105,6 +123,7 @@ impl Access {
     /// `transport-insecure`, `feature-missing`.
     pub fn read_bundle(&self, uri: &ModelUri, run: &Run) -> Result<Bundle, Error> {
         let _ = run;
+        #[allow(unused_variables, reason = "without a feature no store is left")]
         let bytes = match uri {
             ModelUri::Path(path) => return Bundle::read(path),
             #[cfg(feature = "s3")]

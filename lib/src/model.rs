@@ -10,6 +10,7 @@ use std::{
 use crate::{
     Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Run,
     bundle::{Release, Statement},
+    access::Opened,
     code::Code,
     hash::Hashing,
     manifest::Manifest,
@@ -33,6 +34,8 @@ pub struct Model {
     folder: Option<PathBuf>,
     /// Where it is, as far as that can be said.
     uri: Option<ModelUri>,
+    /// The same as it was given: on the Hub not yet with the commit.
+    given: Option<ModelUri>,
     id: Option<String>,
     release: Release,
     ignore: Vec<String>,
@@ -56,17 +59,28 @@ impl Model {
         Ok(Model { folder, uri: Some(ModelUri::Path(given)), ..Model::from_source(local) })
     }
 
-    /// A model wherever it is: on disk, in S3, on the Hub. A branch on the Hub is resolved once, here.
+    /// A model wherever it is: on disk, in S3, on the Hub. A branch on the Hub is resolved once, here; where the cache of the
+    /// Hub's own client holds the whole commit, the model is opened there.
     ///
     /// # Errors
     /// As [`open`](Model::open); `uri-invalid`, `access-denied`, `service-failed`, `transport-insecure`, `feature-missing`.
     pub fn open_at(uri: &ModelUri, access: &Access, run: &Run) -> Result<Self, Error> {
         match uri {
             ModelUri::Path(path) => Model::open(path),
-            _ => {
-                let (source, uri) = access.open(uri, run)?;
-                Ok(Model { source: source.into(), uri: Some(uri), ..Model::from_source(Memory::default()) })
-            }
+            _ => match access.open(uri, run)? {
+                Opened::InCache(folder) => {
+                    run.told().note(&format!(
+                        "{} is in the cache of the Hub's client: {}",
+                        Shown(&uri.to_string()),
+                        Shown(&folder.display().to_string())
+                    ));
+                    Model::open(folder)
+                }
+                Opened::InStore(source, place) => {
+                    let (source, given) = (source.into(), Some(uri.clone()));
+                    Ok(Model { source, uri: Some(place), given, ..Model::from_source(Memory::default()) })
+                }
+            },
         }
     }
 
@@ -76,6 +90,7 @@ impl Model {
             source: Arc::new(source),
             folder: None,
             uri: None,
+            given: None,
             id: None,
             release: Release::default(),
             ignore: Vec::new(),

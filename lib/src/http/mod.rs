@@ -5,18 +5,25 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, Request, Response, Url, header, redirect::Policy};
+use reqwest::{
+    Client, Method, Request, Response, Url,
+    header::{self, HeaderMap},
+    redirect::Policy,
+};
 
 use zeroize::Zeroizing;
 
 use crate::{Error, Run, code::Code, rt};
 
+#[cfg(feature = "hub")]
+mod range;
 mod retry;
 mod words;
 
+#[cfg(feature = "hub")]
+pub(crate) use range::{Get, Reply};
+pub(crate) use retry::{Failure, Pace};
 pub(crate) use words::{cause, guarded, url_shown};
-
-use retry::{Failure, Pace};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -48,9 +55,7 @@ impl Http {
     pub fn new() -> Result<Self, Error> {
         // Without any root on this machine plain HTTP still works; a server with TLS is refused when it is called.
         let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-        client.map(|client| Http { client }).map_err(|error| {
-            Error::new(Code::ServiceFailed, format!("TLS cannot be set up: {}", cause(&error)))
-        })
+        client.map(|client| Http { client }).map_err(no_tls)
     }
 
     /// A client that trusts these roots as well, in PEM: those of a private authority.
@@ -58,15 +63,25 @@ impl Http {
     /// # Errors
     /// `key-malformed` when there is no certificate, or one that cannot be used.
     pub fn with_ca(pem: &[u8]) -> Result<Self, Error> {
-        let malformed = |why: String| {
-            Error::new(Code::KeyMalformed, format!("the root certificates for TLS cannot be used: {why}"))
-                .with_help("give a PEM file with one certificate or more")
+        let client = builder().tls_certs_merge(roots(pem)?).build();
+        client.map(|client| Http { client }).map_err(|error| malformed(cause(&error)))
+    }
+
+    /// A client for many large answers at once, in parts: each on a connection of its own, since one that all share is as
+    /// slow as one, and with the bytes as they were sent, since nothing is asked for that would have to be unpacked.
+    ///
+    /// # Errors
+    /// As [`new`](Http::new) and [`with_ca`](Http::with_ca).
+    #[cfg(feature = "hub")]
+    pub(crate) fn for_parts(ca: Option<&[u8]>) -> Result<Self, Error> {
+        let builder = || builder().http1_only().no_gzip().no_deflate().no_brotli().no_zstd();
+        let client = match ca {
+            Some(pem) => {
+                let client = builder().tls_certs_merge(roots(pem)?).build();
+                client.map_err(|error| malformed(cause(&error)))?
+            }
+            None => builder().build().or_else(|_| builder().tls_certs_only([]).build()).map_err(no_tls)?,
         };
-        let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| malformed(cause(&error)))?;
-        if roots.is_empty() {
-            return Err(malformed("there is none in the file".to_owned()));
-        }
-        let client = builder().tls_certs_merge(roots).build().map_err(|error| malformed(cause(&error)))?;
         Ok(Http { client })
     }
 
@@ -98,13 +113,8 @@ impl Http {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            pace.wait(&failure, run)?.map_err(|why| {
-                let error = call.failed(&format!("{failure}{why}"));
-                match failure.help() {
-                    Some(help) => error.with_help(help),
-                    None => error,
-                }
-            })?;
+            pace.wait(&failure, run)?
+                .map_err(|why| failure.error(call.failed(&format!("{failure}{why}"))))?;
         }
     }
 
@@ -131,18 +141,39 @@ impl Http {
 
     /// One attempt, within the time of the run.
     fn attempt(&self, call: &Call, request: &Request, run: &Run) -> Result<Result<Answer, Failure>, Error> {
-        let upload = Duration::from_secs(call.body.len() as u64 / BYTES_PER_SECOND);
+        let more = call.body.len() as u64 + if call.large { call.limit } else { 0 };
+        let more = Duration::from_secs(more / BYTES_PER_SECOND);
         // A little less than is left, so that what the server did is told and not only that the time is over.
         let left = run.time_left().map(|left| left.saturating_sub(Duration::from_millis(40)));
-        let time = left.unwrap_or(Duration::MAX).min(ATTEMPT + upload);
+        let time = left.unwrap_or(Duration::MAX).min(ATTEMPT + more);
         let mut request = request.try_clone().ok_or_else(|| call.failed("the request cannot be repeated"))?;
         *request.timeout_mut() = Some(time);
-        let (client, limit) = (self.client.clone(), call.limit);
+        let client = self.client.clone();
+        let wanted =
+            Wanted { limit: call.limit, redirects: call.redirects, secret: call.bearer.clone(), time };
         rt::wait(run, async move {
             let answered = client.execute(request).await.map_err(|error| Failure::transport(error, time))?;
-            read(answered, limit, time).await
+            read(answered, &wanted).await
         })
     }
+}
+
+fn no_tls(error: reqwest::Error) -> Error {
+    Error::new(Code::ServiceFailed, format!("TLS cannot be set up: {}", cause(&error)))
+}
+
+fn malformed(why: String) -> Error {
+    Error::new(Code::KeyMalformed, format!("the root certificates for TLS cannot be used: {why}"))
+        .with_help("give a PEM file with one certificate or more")
+}
+
+/// The certificates of a PEM file.
+fn roots(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, Error> {
+    let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| malformed(cause(&error)))?;
+    if roots.is_empty() {
+        return Err(malformed("there is none in the file".to_owned()));
+    }
+    Ok(roots)
 }
 
 fn builder() -> reqwest::ClientBuilder {
@@ -155,28 +186,46 @@ fn builder() -> reqwest::ClientBuilder {
         .read_timeout(ATTEMPT)
 }
 
+/// What is to be read of an answer.
+struct Wanted {
+    /// The largest body.
+    limit: u64,
+    /// Whether a redirect is an answer.
+    redirects: bool,
+    /// What the request carried: it is told to nobody, though the server repeats it.
+    secret: Option<Zeroizing<String>>,
+    /// How long it may take.
+    time: Duration,
+}
+
 /// Reads an answer, or says why it is none.
-async fn read(mut response: Response, limit: u64, time: Duration) -> Result<Answer, Failure> {
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (location, after) = (header(header::LOCATION), header(header::RETRY_AFTER));
+async fn read(mut response: Response, wanted: &Wanted) -> Result<Answer, Failure> {
+    let secret = wanted.secret.as_ref().map(|secret| secret.as_str());
     let status = response.status();
-    if status.is_redirection() {
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    if status.is_redirection() && !wanted.redirects {
+        let location = location.map(|location| words::without_secret(location, secret));
         return Err(Failure::redirected(status.as_u16(), location.as_deref()));
     }
-    let too_large = || Failure::final_one(format!("answered with more than {}", crate::Bytes(limit)));
-    if response.content_length().is_some_and(|length| length > limit) {
+    let location = location.map(str::to_owned);
+    let too_large = || Failure::final_one(format!("answered with more than {}", crate::Bytes(wanted.limit)));
+    if response.content_length().is_some_and(|length| length > wanted.limit) {
         return Err(too_large());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::transport(error, time))? {
-        if body.len() as u64 + chunk.len() as u64 > limit {
+    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::transport(error, wanted.time))? {
+        if body.len() as u64 + chunk.len() as u64 > wanted.limit {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
-    let answer = Answer { status: status.as_u16(), body, location };
+    if let (true, Some(_)) = (status.is_client_error() || status.is_server_error(), secret) {
+        body = words::without_secret(&String::from_utf8_lossy(&body), secret).into_bytes();
+    }
+    let headers = std::mem::take(response.headers_mut());
+    let answer = Answer { status: status.as_u16(), headers, body, location };
     match status.as_u16() {
-        429 | 500..=599 => Err(Failure::status(&answer, after.as_deref())),
+        429 | 500..=599 => Err(Failure::status(&answer)),
         _ => Ok(answer),
     }
 }
@@ -191,6 +240,8 @@ pub(crate) struct Call {
     bearer: Option<Zeroizing<String>>,
     body: Vec<u8>,
     limit: u64,
+    large: bool,
+    redirects: bool,
 }
 
 impl Call {
@@ -205,6 +256,8 @@ impl Call {
             bearer: None,
             body: Vec::new(),
             limit: ANSWER_BYTES,
+            large: false,
+            redirects: false,
         }
     }
 
@@ -223,6 +276,18 @@ impl Call {
     pub(crate) fn limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
+    }
+
+    /// The largest body of the answer, and time for as much.
+    #[cfg(feature = "hub")]
+    pub(crate) fn large(self, bytes: u64) -> Self {
+        Call { limit: bytes, large: true, ..self }
+    }
+
+    /// A redirect is an answer; it is not followed.
+    #[cfg(feature = "hub")]
+    pub(crate) fn redirects(self) -> Self {
+        Call { redirects: true, ..self }
     }
 
     /// The media type that is wanted.
@@ -245,8 +310,20 @@ impl Call {
         self.failed(&format!("gave an answer that cannot be used: {}", guarded(&why.to_string())))
     }
 
+    /// Where it goes, safe to show.
+    #[cfg(feature = "hub")]
+    pub(crate) fn shown(&self) -> String {
+        url_shown(&self.url)
+    }
+
+    /// The error for an answer that was expected to be another one.
+    #[cfg(feature = "hub")]
+    pub(crate) fn refused(&self, answer: &Answer) -> Error {
+        self.failed(&Failure::status(answer).to_string())
+    }
+
     /// The error for a call that failed; `what` is safe to show.
-    fn failed(&self, what: &str) -> Error {
+    pub(crate) fn failed(&self, what: &str) -> Error {
         Error::new(Code::ServiceFailed, format!("{} at {}: {what}", self.service, url_shown(&self.url)))
     }
 }
@@ -255,6 +332,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
     #[cfg_attr(
         not(feature = "sigstore-sign"),
@@ -271,7 +349,7 @@ impl Answer {
     pub(crate) fn ok(self, call: &Call) -> Result<Self, Error> {
         match self.status {
             200..=299 => Ok(self),
-            _ => Err(call.failed(&Failure::status(&self, None).to_string())),
+            _ => Err(call.failed(&Failure::status(&self).to_string())),
         }
     }
 }

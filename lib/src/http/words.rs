@@ -21,6 +21,14 @@ pub(crate) fn url_shown(url: &str) -> String {
     Shown(&bare).to_string()
 }
 
+/// The text without this secret, wherever it stands in it.
+pub(super) fn without_secret(text: &str, secret: Option<&str>) -> String {
+    match secret {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "[token]"),
+        _ => text.to_owned(),
+    }
+}
+
 /// The reason that a server gave in the body of an answer; none where there are no words for people in it.
 pub(super) fn reason(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();

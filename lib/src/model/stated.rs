@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Model;
 use crate::{
-    Error, ModelUri, Run,
+    Error, HubUri, ModelUri, Run,
     code::Code,
     hash::{Hashes, Hashing, Plan},
     manifest::{Algorithm, Digest},
@@ -56,7 +56,7 @@ pub(super) fn may_be_signed(model: &Model, hashing: &Hashing) -> Result<(), Erro
         return Err(Error::new(Code::ArgumentsConflict, what)
             .with_help("leave out --shard-size and --hash-algorithm, or --from-stated"));
     }
-    let pinned = matches!(&model.uri, Some(ModelUri::Hub(uri)) if uri.is_commit());
+    let pinned = matches!(&model.given, Some(ModelUri::Hub(uri)) if uri.revision.as_deref().is_some_and(HubUri::is_commit));
     if !pinned {
         let what = "what a store states is only signed of a full commit on the Hub, which nobody can change";
         return Err(

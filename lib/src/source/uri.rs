@@ -7,6 +7,8 @@ use crate::{Error, code::Code, model_id_of, shown::Shown};
 mod hub;
 mod s3;
 
+#[cfg(feature = "hub")]
+pub(super) use hub::encoded;
 pub use hub::{HubUri, RepoKind};
 pub use s3::S3Uri;
 

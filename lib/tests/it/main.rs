@@ -16,6 +16,8 @@ mod offline;
 mod peers;
 mod policy_file;
 mod pull;
+#[cfg(feature = "hub")]
+mod remote_hub;
 #[cfg(feature = "s3")]
 mod remote_s3;
 mod roundtrip;

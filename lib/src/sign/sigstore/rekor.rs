@@ -115,6 +115,7 @@ mod tests {
     fn an_entry_that_was_there_before_is_known_by_its_place() {
         let answer = |status, location: Option<&str>| Answer {
             status,
+            headers: reqwest::header::HeaderMap::new(),
             body: Vec::new(),
             location: location.map(ToOwned::to_owned),
         };
