@@ -130,12 +130,12 @@ fn minio_gives_an_object_only_to_who_brings_its_key() {
                 headers.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
             let call = store.client().get_object().bucket(&bucket).key(key);
             let call = call.set_sse_customer_algorithm(algorithm).set_sse_customer_key(own);
-            store.wait(call.set_sse_customer_key_md5(md5).send())
+            call.set_sse_customer_key_md5(md5).send()
         };
-        let right = get(Some(sse_c(&[1; 32]))).expect("the right key");
+        let right = store.wait(get(Some(sse_c(&[1; 32])))).expect("the right key");
         assert_eq!(store.wait(right.body.collect()).expect("whole").to_vec(), content);
-        assert_eq!(refused(get(None)).0, 400);
-        assert_eq!(refused(get(Some(sse_c(&[2; 32])))).0, 403);
+        assert_eq!(refused(store.wait(get(None))).0, 400);
+        assert_eq!(refused(store.wait(get(Some(sse_c(&[2; 32]))))).0, 403);
     }
 }
 
