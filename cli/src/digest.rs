@@ -6,7 +6,7 @@ use serde::Serialize;
 use weightseal::{Cancel, Error, Shown};
 
 use crate::{
-    args::DigestArgs,
+    args::{DigestArgs, Reach},
     bar::Progress,
     render::{
         Console,
@@ -39,7 +39,7 @@ pub(crate) fn run(args: DigestArgs, console: &Console, cancel: &Cancel) -> Resul
     let hashing = args.hash.check()?;
     let progress = Arc::new(Progress::new(console.quiet));
     let run = args.run.start(cancel, progress.clone());
-    let mut model = config.open(&args.stores.access()?, &run)?;
+    let mut model = config.open(&args.stores.access(Reach::Model)?, &run)?;
     args.signature
         .iter()
         .chain(&model.usual_signature())

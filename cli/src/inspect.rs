@@ -13,7 +13,7 @@ use weightseal::{
 };
 
 use crate::{
-    args::{InspectArgs, default_signature},
+    args::{InspectArgs, Reach, default_signature},
     files::{in_file, in_place},
     render::{
         Console,
@@ -58,7 +58,7 @@ struct Claims<'a> {
 pub(crate) fn run(args: &InspectArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let (place, bundle) = match &args.place {
         ModelUri::Path(path) => find(path).map(|(path, bundle)| (ModelUri::Path(path), bundle))?,
-        place => fetch(place, &args.stores.access()?, &Run::new().cancel(cancel.clone()))?,
+        place => fetch(place, &args.stores.access(Reach::Model)?, &Run::new().cancel(cancel.clone()))?,
     };
     let statement = bundle.unverified_statement().map_err(|error| in_place(&place, error))?;
     let claims = claims(&place, &bundle, &statement)?;

@@ -11,7 +11,7 @@ use weightseal::{
 };
 
 use crate::{
-    args::{Format, KeyFile, SignArgs, SignConfig, Signing, on_disk},
+    args::{Format, KeyFile, Reach, SignArgs, SignConfig, Signing, on_disk},
     bar::Progress,
     files, identity,
     render::{
@@ -50,7 +50,7 @@ struct Signed {
 /// Those of the arguments, the key, the model and the output.
 pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<u8, Error> {
     let config = args.check()?;
-    let access = config.stores.access()?;
+    let access = config.stores.access(if config.from_stated { Reach::Stated } else { Reach::Model })?;
     let started = Instant::now();
     let progress = Arc::new(Progress::new(console.quiet));
     let run = config.run.start(cancel, progress.clone());

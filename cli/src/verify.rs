@@ -15,7 +15,7 @@ use weightseal::{
 };
 
 use crate::{
-    args::{Demands, Format, PullArgs, Roots, Trust, VerifyArgs, VerifyConfig, on_disk},
+    args::{Demands, Format, PullArgs, Reach, Roots, Trust, VerifyArgs, VerifyConfig, on_disk},
     bar::{self, Progress},
     files, guard,
     render::{Console, exit_code, json},
@@ -103,7 +103,18 @@ fn attempt(
 ) -> Result<Report, Error> {
     let VerifyConfig { model, unsigned, stated, stores, trust, roots, demands, fail_fast, run } =
         args.check()?;
-    let access = stores.access()?;
+    let reach = match (roots.args.is_offline(), stated) {
+        (true, _) => Reach::Offline,
+        (false, true) => Reach::Stated,
+        (false, false) => Reach::Model,
+    };
+    if reach == Reach::Offline && (stated || matches!(model.place, ModelUri::S3(_))) {
+        let what = "--offline opens no connection, and the store would have to be asked";
+        return Err(
+            Error::new(Code::ArgumentsConflict, what).with_help("leave out --offline, or verify a copy")
+        );
+    }
+    let access = stores.access(reach)?;
     unknown.model_id.clone_from(&demands.model_id);
     let events = Arc::new(Progress::new(console.quiet));
     let run = run.start(cancel, events).fail_fast(fail_fast);

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Run,
-    bundle::{Release, Statement},
     access::Opened,
+    bundle::{Release, Statement},
     code::Code,
     hash::Hashing,
     manifest::Manifest,

@@ -24,7 +24,7 @@ pub(crate) use model::{HashArgs, ModelArgs, ModelConfig, RunArgs, RunConfig};
 pub(crate) use policy::{ExplainArgs, PolicyCommand};
 pub(crate) use pull::PullArgs;
 pub(crate) use sign::{Instance, KeyFile, SignArgs, SignConfig, Signing, SigstoreConfig};
-pub(crate) use stores::StoreArgs;
+pub(crate) use stores::{Reach, StoreArgs};
 pub(crate) use trust::{TrustCommand, TrustCommandArgs};
 pub(crate) use values::{default_signature, on_disk};
 pub(crate) use verify::{Demands, Roots, Trust, VerifyArgs, VerifyConfig};

@@ -57,12 +57,23 @@ pub(crate) struct StoreArgs {
     pub(crate) tls_ca: Option<PathBuf>,
 }
 
+/// What of a store is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The model, from the Hub's cache where it is there.
+    Model,
+    /// What the store states.
+    Stated,
+    /// Nothing: only the Hub's cache.
+    Offline,
+}
+
 impl StoreArgs {
     /// How stores are reached, with the files that were named.
     ///
     /// # Errors
     /// `key-absent`, `key-malformed`, `bad-argument`.
-    pub(crate) fn access(&self) -> Result<Access, Error> {
+    pub(crate) fn access(&self, at: Reach) -> Result<Access, Error> {
         let mut s3 = S3Options::default().anonymous(self.s3_anonymous);
         if let Some(url) = &self.s3_endpoint_url {
             s3 = s3.endpoint_url(url);
@@ -82,7 +93,10 @@ impl StoreArgs {
         if let Some(file) = &self.sse_c_key_file {
             s3 = s3.sse_c_key(SseCKey::parse(&read_key(file)?).map_err(|error| in_file(file, error))?);
         }
-        let mut hub = HubOptions::default();
+        let mut hub = HubOptions::default().offline(at == Reach::Offline);
+        if at == Reach::Stated {
+            hub = hub.no_cache();
+        }
         if let Some(url) = &self.hf_endpoint {
             hub = hub.endpoint(url);
         }

@@ -87,6 +87,10 @@ enum RefreshArg {
 }
 
 impl TrustArgs {
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
     /// The trusted root that these arguments come to: a root that is given, or else the instance's. `http` makes what it is
     /// fetched with, and is asked only where it is.
     ///

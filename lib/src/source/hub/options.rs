@@ -106,6 +106,11 @@ impl HubOptions {
         self
     }
 
+    /// Whether no server is to be asked.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline || is_set(&|name| std::env::var_os(name), "HF_HUB_OFFLINE")
+    }
+
     /// How long a server may be silent while a file is read, before it is asked again; 10 s where nothing is said.
     #[must_use]
     pub fn silence(mut self, longest: Duration) -> Self {
