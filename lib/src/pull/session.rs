@@ -292,9 +292,12 @@ impl<'a> Session<'a> {
         let mut again = Vec::new();
         for at in first.into_iter().filter(|at| local.contains(at)) {
             let (Some(job), expected) = (plan.jobs.get(at), plan.expected.get(at)) else { continue };
-            let digest =
-                hashes.digests.get(at).and_then(Option::as_ref).and_then(|digest| digest.as_ref().ok());
-            if digest != expected && self.staging.forget(name(job), &job.range) {
+            let is_wrong = match hashes.digests.get(at) {
+                Some(Some(Ok(digest))) => Some(digest) != expected,
+                Some(Some(Err(_))) => !self.staging.was_readable(name(job)),
+                _ => false,
+            };
+            if is_wrong && self.staging.forget(name(job), &job.range) {
                 again.push(at);
             }
         }
