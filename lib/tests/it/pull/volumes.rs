@@ -15,7 +15,7 @@ impl Mounted {
         fs::create_dir_all(at).unwrap();
         let missing = |why: String| Missing::new("the right to mount", why);
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={kib}k,mode=0755"), "weightseal-test"])
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k,nr_inodes=500,mode=0755"), "weightseal-test"])
             .arg(at)
             .output();
         let mounted = mounted.map_err(|error| missing(error.to_string())).and_then(|output| {
@@ -163,4 +163,56 @@ fn a_user_without_the_right_to_write_is_told() {
         before = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     }
     passed(again(TEST, &before));
+}
+
+#[test]
+fn what_another_user_has_left_is_not_made_use_of() {
+    if !rustix::process::geteuid().is_root() {
+        return testkit::skip_or_fail(Missing::new("root", "files of another user are needed"));
+    }
+    for in_place in [false, true] {
+        let world = World::files();
+        world.put_old();
+        let pull = world.pull().in_place(in_place);
+        let broken = Tested::breaks_off(memory(&world.new.files), world.new.total() / 2);
+        world.refused(&broken, &pull, &[Code::ServiceFailed]);
+        let left = world.staged();
+        std::os::unix::fs::chown(&left, Some(12_345), None).unwrap();
+        let before = tree(&left);
+        world.refused(&world.new.source(), &pull, &[Code::PermissionDenied]);
+        assert!(tree(&left) == before, "nor removed");
+        std::os::unix::fs::chown(&left, Some(0), None).unwrap();
+        // Where others could have written, all is fetched again.
+        fs::set_permissions(&left, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let source = world.new.source();
+        world.pulled(&source, &pull);
+        assert_eq!(source.read(), world.new.total());
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_model_readable() {
+    for in_place in [false, true] {
+        let world = World::files();
+        let Some(_mounted) = Mounted::new(world.dir.path(), 8 << 10) else { return };
+        world.put_old();
+        // Not even a folder can be made: pages and inodes are all used.
+        let mut file = fs::File::create(world.dir.path().join("filler")).unwrap();
+        while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
+        for n in 0.. {
+            if fs::File::create(world.dir.path().join(format!("filler-{n}"))).is_err() {
+                break;
+            }
+        }
+        let before = fs::read_dir(world.dir.path()).unwrap().count();
+        world.refused(&world.new.source(), &world.pull().in_place(in_place), &[Code::DiskFull]);
+        world.stands(&world.old);
+        // Room for very little, step by step.
+        for n in 0..8 {
+            fs::remove_file(world.dir.path().join(format!("filler-{n}"))).unwrap();
+            world.refused(&world.new.source(), &world.pull().in_place(in_place), &[Code::DiskFull]);
+            world.stands(&world.old);
+            assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), before - n - 1);
+        }
+    }
 }
