@@ -29,7 +29,11 @@ impl Composed<'_> {
                 let at = piece.start.saturating_add(done as u64);
                 let read = match (origin, self.staging.find(&entry.name)) {
                     (Origin::Part | Origin::Old, Some((number, _))) => {
-                        self.staging.read(number, origin, at, here, run)?
+                        let read = self.staging.read(number, origin, at, here, run);
+                        if !matches!(read, Ok(1..)) {
+                            self.staging.is_unreadable(number);
+                        }
+                        read?
                     }
                     _ => self.source.read_at(entry, at, here, run)?,
                 };

@@ -54,7 +54,9 @@ pub(super) struct Place {
 pub(super) struct Old {
     pub(super) folder: OwnedFd,
     pub(super) stamp: FileStamp,
-    /// That of an earlier pull into it which did not come to its end.
+    /// An earlier pull into it has left something there.
+    is_unfinished: bool,
+    /// The journal of an earlier pull into it which did not come to its end.
     pub(super) journal: Option<Journal>,
 }
 
@@ -97,9 +99,10 @@ impl Place {
         };
         let folder = folder.map_err(failed)?;
         let stamp = stamp(folder.as_fd()).map_err(failed)?;
-        let is_unfinished = tree::look(folder.as_fd(), PULL).map_err(failed)?.is_some();
+        let own = tree::look(folder.as_fd(), PULL).map_err(failed)?;
+        let is_unfinished = own.is_some_and(|own| tree::kind(&own) == FileType::Directory);
         let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
-        let old = Old { folder, stamp, journal };
+        let old = Old { folder, stamp, is_unfinished, journal };
         let exchange = !pull.in_place && !pull.repair && !is_unfinished;
         let way = match &beside {
             Some((above, name)) if exchange && can_exchange(above.as_fd(), name, &old.stamp) => Way::Exchange,
@@ -121,8 +124,10 @@ impl Place {
             return Ok(());
         };
         let names = tree::names(old.folder.as_fd()).map_err(|error| failed(&self.path, error))?;
-        let none_of_it = [LOST_AND_FOUND.as_bytes(), PULL.as_bytes()];
-        if names.iter().all(|name| none_of_it.contains(&name.to_bytes())) {
+        let counts = |name: &[u8]| {
+            name != LOST_AND_FOUND.as_bytes() && !(name == PULL.as_bytes() && old.is_unfinished)
+        };
+        if !names.iter().any(|name| counts(name.to_bytes())) {
             return Ok(());
         }
         let signature = tree::open_file(old.folder.as_fd(), SIGNATURE).ok().and_then(|file| {

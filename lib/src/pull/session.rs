@@ -100,10 +100,16 @@ impl<'a> Session<'a> {
                 Way::InPlace => {
                     let folder = old_folder(&place)?;
                     let open = || tree::open_or_make(folder, PULL, tree::OURS_ALONE);
-                    Lock::take(&open, "lock".as_ref(), pull.wait, &shown, run)?
+                    let lock = Lock::take(&open, "lock".as_ref(), pull.wait, &shown, run);
+                    if lock.is_err() {
+                        // On a full disk there may be room for the folder and none for the lock; another pull's has one.
+                        let _ = rustix::fs::unlinkat(folder, PULL, AtFlags::REMOVEDIR);
+                    }
+                    lock?
                 }
             };
-            match prepare(pull, &mut place, &lock, &files, key, run) {
+            let mut stays = true;
+            match prepare(pull, &place, &lock, &files, key, run, &mut stays) {
                 Ok(Some((staging, journal, before, earlier))) => {
                     let was_placing = earlier
                         .is_some_and(|earlier| earlier.model == key && earlier.phase == Phase::Placing);
@@ -128,7 +134,10 @@ impl<'a> Session<'a> {
                     place.way = Way::InPlace;
                 }
                 Err(error) => {
-                    leave(&place, lock, is_placing(&place));
+                    match stays {
+                        true => drop(lock.release()),
+                        false => leave(&place, lock, false),
+                    }
                     return Err(error);
                 }
             }
@@ -292,9 +301,12 @@ impl<'a> Session<'a> {
         let mut again = Vec::new();
         for at in first.into_iter().filter(|at| local.contains(at)) {
             let (Some(job), expected) = (plan.jobs.get(at), plan.expected.get(at)) else { continue };
-            let digest =
-                hashes.digests.get(at).and_then(Option::as_ref).and_then(|digest| digest.as_ref().ok());
-            if digest != expected && self.staging.forget(name(job), &job.range) {
+            let is_wrong = match hashes.digests.get(at) {
+                Some(Some(Ok(digest))) => Some(digest) != expected,
+                Some(Some(Err(_))) => !self.staging.was_readable(name(job)),
+                _ => false,
+            };
+            if is_wrong && self.staging.forget(name(job), &job.range) {
                 again.push(at);
             }
         }
@@ -427,14 +439,16 @@ impl<'a> Session<'a> {
 /// What [`prepare`] gives: the staging, the journal, what stands in the folder, and the journal of an earlier pull.
 type Prepared = (Staging, Journal, Vec<Entry>, Option<Journal>);
 
-/// Makes everything ready under the lock; none where the folder cannot be exchanged after all.
+/// Makes everything ready under the lock; none where the folder cannot be exchanged after all. When it fails, `stays` says
+/// whether what is there is somebody's, or can be of use for the next pull.
 fn prepare(
     pull: &Pull,
-    place: &mut Place,
+    place: &Place,
     lock: &Lock,
     files: &[(String, u64)],
     key: &str,
     run: &Run,
+    stays: &mut bool,
 ) -> Result<Option<Prepared>, Error> {
     let failed = |error| failed(&pull.dest, error);
     let container = match place.way {
@@ -444,7 +458,9 @@ fn prepare(
         Way::InPlace => tree::open(lock.folder(), "."),
     };
     let container = container.map_err(failed)?;
-    let trusted = is_ours_alone(place, container.as_fd())?;
+    let earlier = Journal::read(container.as_fd());
+    *stays = earlier.is_some();
+    let trusted = is_ours_alone(place, container.as_fd(), stays)?;
     if place.way == Way::Exchange
         && place.old.is_some()
         && !placing::can_exchange(container.as_fd()).map_err(failed)?
@@ -452,7 +468,6 @@ fn prepare(
         remove_container(place).map_err(failed)?;
         return Ok(None);
     }
-    let earlier = Journal::read(container.as_fd());
     let resumes = trusted && earlier.as_ref().is_some_and(|earlier| earlier.model == key);
     let mut journal = Journal::new(key);
     if place.way == Way::InPlace
@@ -481,8 +496,8 @@ fn prepare(
 /// Whether the folder of what is staged can be trusted: nobody else could have written there.
 ///
 /// # Errors
-/// `permission-denied` where it is somebody else's.
-fn is_ours_alone(place: &Place, container: BorrowedFd<'_>) -> Result<bool, Error> {
+/// `permission-denied` where it is somebody else's, and stays.
+fn is_ours_alone(place: &Place, container: BorrowedFd<'_>, stays: &mut bool) -> Result<bool, Error> {
     let failed = |error| failed(&place.path, error);
     // Compared with a file that is surely ours: some file systems give all files to one user.
     let probe = "probe";
@@ -491,6 +506,7 @@ fn is_ours_alone(place: &Place, container: BorrowedFd<'_>) -> Result<bool, Error
     rustix::fs::unlinkat(container, probe, AtFlags::empty()).map_err(|error| failed(error.into()))?;
     let folder = rustix::fs::fstat(container).map_err(|error| failed(error.into()))?;
     if file.is_none_or(|file| file.st_uid != folder.st_uid) {
+        *stays = true;
         let what = format!("somebody else is pulling into {}, or has begun to", Shown(&place.shown()));
         return Err(Error::new(Code::PermissionDenied, what)
             .with_help("have him finish, or remove what his pull has left"));

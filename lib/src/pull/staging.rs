@@ -100,6 +100,8 @@ pub(super) struct Staging {
     numbers: HashMap<String, usize>,
     open: Mutex<Open>,
     fetched: AtomicU64,
+    /// Files of which bytes that were thought to be on this disk could not be read.
+    unreadable: Mutex<HashSet<usize>>,
     /// The folder that is pulled into, where its files are made use of.
     old: Option<Local>,
 }
@@ -142,6 +144,7 @@ impl Staging {
             numbers,
             open: Mutex::default(),
             fetched: AtomicU64::new(0),
+            unreadable: Mutex::default(),
             old: None,
         })
     }
@@ -161,6 +164,16 @@ impl Staging {
     pub(super) fn find(&self, name: &str) -> Option<(usize, &Staged)> {
         let number = *self.numbers.get(name)?;
         Some((number, self.files.get(number)?))
+    }
+
+    /// Notes that bytes of a file which were thought to be on this disk cannot be read.
+    pub(super) fn is_unreadable(&self, number: usize) {
+        lock(&self.unreadable).insert(number);
+    }
+
+    /// Whether bytes of a file on this disk could be read whenever they were asked for.
+    pub(super) fn was_readable(&self, name: &str) -> bool {
+        self.find(name).is_none_or(|(number, _)| !lock(&self.unreadable).contains(&number))
     }
 
     /// Bytes that came from the source.

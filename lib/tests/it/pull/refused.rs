@@ -35,7 +35,8 @@ fn the_policy_is_asked_before_anything_is_read_or_touched() {
 fn bytes_that_are_not_as_signed_leave_the_folder_as_it_was() {
     for world in [World::files(), World::shards()] {
         world.put_old();
-        for pull in ways(&world) {
+        for in_place in [false, true] {
+            let pull = world.pull().in_place(in_place);
             for name in ["README.md", "weights/2.bin"] {
                 let mut wrong = world.new.files.clone();
                 *wrong.get_mut(name).unwrap().last_mut().unwrap() ^= 1;
@@ -43,9 +44,13 @@ fn bytes_that_are_not_as_signed_leave_the_folder_as_it_was() {
                 let report = world.refused(&source, &pull, &[Code::FileChanged]);
                 assert_eq!(report.findings[0].name.as_deref(), Some(name));
                 world.stands(&world.old);
+                // What was right is kept, and would be taken from there.
+                let kept = world.dir.path().join(".dest.weightseal-pull");
+                assert_eq!(kept.exists(), !in_place);
+                let _ = fs::remove_dir_all(kept);
             }
         }
-        // What was right is of use for the next pull, and what was wrong is not.
+        // So that what was right is of use for the next pull, and what was wrong is not.
         let source = world.new.source();
         let mut wrong = world.new.files.clone();
         wrong.get_mut("weights/2.bin").unwrap()[5] ^= 1;
