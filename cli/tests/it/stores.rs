@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 use testkit::{
-    Ended, capture_within, or_skip,
+    Ended, capture_within,
+    hub::{Hub, Kind, Visibility},
+    models::hub_cache,
+    or_skip,
     s3::{self, Bucket, Put, Store},
 };
 
@@ -169,7 +172,7 @@ fn what_reaches_a_store_is_told_and_nothing_secret_is() {
     says(&case.verify(&["--sse-c-key-file", "k.pub"]), 2, "k.pub");
     let unknown = |args: &[&str]| {
         let mut command = case.world.command(env!("CARGO_BIN_EXE_weightseal"));
-        command.args(args).envs(store.env()).env("AWS_CA_BUNDLE", "/dev/null");
+        command.args(args).envs(store.env()).env_remove("AWS_CA_BUNDLE");
         capture_within(&mut command, b"", LIMIT).unwrap()
     };
     let verify = ["verify", &case.uri(), "--public-key", "k.pub"];
@@ -178,4 +181,121 @@ fn what_reaches_a_store_is_told_and_nothing_secret_is() {
     for bad in ["s3://", "s3:///llama", "gs://bucket/llama", "hf://"] {
         says(&case.run(&["verify", bad, "--public-key", "k.pub"]), 2, "URI");
     }
+}
+
+/// A folder with a key pair, and the model `m` as `acme/llama` on a Hub.
+struct OnHub {
+    world: World,
+    hub: Hub,
+    commit: String,
+}
+
+impl OnHub {
+    fn new() -> OnHub {
+        let world = World::new();
+        let hub = Hub::start();
+        hub.create(Kind::Model, "acme/llama", Visibility::Public);
+        let commit = hub.commit_folder(Kind::Model, "acme/llama", "main", &world.path("m"));
+        OnHub { world, hub, commit }
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        let mut command = self.world.command(env!("CARGO_BIN_EXE_weightseal"));
+        command.args(args).envs(self.hub.env());
+        let ended = capture_within(&mut command, b"", LIMIT).unwrap();
+        let secret = self.hub.token();
+        assert!(!ended.out().contains(secret) && !ended.err().contains(secret), "a token is shown");
+        assert!(!self.hub.cdn_received(secret), "a token went to another host");
+        ended
+    }
+
+    fn sign(&self, uri: &str, more: &[&str]) -> Ended {
+        self.run(&[&["sign", uri, "--private-key", "release.key", "--allow-http"], more].concat())
+    }
+
+    fn verify(&self, uri: &str, more: &[&str]) -> Ended {
+        self.run(&[&["verify", uri, "--public-key", "release.pub", "--allow-http"], more].concat())
+    }
+}
+
+#[test]
+fn a_model_on_the_hub_is_signed_verified_and_pulled() {
+    let case = OnHub::new();
+    let uri = "hf://acme/llama";
+    says(&case.run(&["verify", uri, "--public-key", "release.pub"]), 2, "without TLS");
+    says(&case.verify(uri, &[]), 1, "signature-missing");
+    says(&case.sign(uri, &["--upload"]), 0, "hf://acme/llama/model.sig");
+    let verified = case.verify(uri, &[]);
+    says(&verified, 0, "verified");
+    // The branch is at another commit now, which the report names.
+    let now = case.hub.revision(Kind::Model, "acme/llama", "main").unwrap();
+    assert!(now != case.commit && verified.out().contains(&format!("hf://acme/llama@{now}")), "{verified}");
+    says(&case.sign(uri, &["--upload"]), 2, "already");
+    says(&case.sign(&format!("{uri}@{}", case.commit), &["--upload"]), 2, "branch");
+    // The commit before has no signature.
+    says(&case.verify(&format!("{uri}@{}", case.commit), &[]), 1, "signature-missing");
+    says(&case.sign(uri, &["--signature", "here.sig"]), 0, "here.sig");
+    says(&case.verify(&format!("{uri}@{}", case.commit), &["--signature", "here.sig"]), 0, "verified");
+
+    let pulled = case.run(&["pull", uri, "dest", "--public-key", "release.pub", "--allow-http"]);
+    says(&pulled, 0, "verified");
+    case.world.run(&["verify", "dest", "--public-key", "release.pub"]).expect_code(0);
+
+    let mut weights = fs::read(case.world.path("m/model.safetensors")).unwrap();
+    weights[1000] ^= 1;
+    case.hub.commit(Kind::Model, "acme/llama", "main", &[("model.safetensors", &weights)]);
+    says(&case.verify(uri, &[]), 1, "file-changed");
+    says(&case.verify(&format!("{uri}@{now}"), &[]), 0, "verified");
+    let refused = case.run(&["pull", uri, "dest", "--public-key", "release.pub", "--allow-http"]);
+    says(&refused, 1, "file-changed");
+    case.world.run(&["verify", "dest", "--public-key", "release.pub"]).expect_code(0);
+}
+
+#[test]
+fn what_the_hub_states_is_compared_and_signed_from() {
+    let case = OnHub::new();
+    let uri = "hf://acme/llama";
+    says(&case.sign(uri, &["--upload"]), 0, "signed");
+    case.hub.forget();
+    says(&case.verify(uri, &["--stated", "--assurance", "stated"]), 0, "(stated)");
+    assert_eq!(case.hub.cdn_seen().len(), 0, "no weights are read");
+    says(&case.sign(uri, &["--from-stated", "--signature", "s.sig"]), 2, "full commit");
+    let pinned = format!("{uri}@{}", case.commit);
+    says(&case.sign(&pinned, &["--from-stated", "--signature", "s.sig"]), 0, "signed");
+    says(&case.world.run(&["inspect", "s.sig"]), 0, "stated by the store");
+    says(&case.verify(&pinned, &["--signature", "s.sig"]), 1, "assurance-too-low");
+    says(&case.verify(&pinned, &["--signature", "s.sig", "--assurance", "stated"]), 0, "read no weights");
+    case.world
+        .run(&["verify", "m", "--signature", "s.sig", "--public-key", "release.pub", "--assurance", "stated"])
+        .expect_code(0);
+}
+
+#[test]
+fn a_model_in_the_hubs_cache_is_verified_there() {
+    let case = OnHub::new();
+    let uri = "hf://acme/llama";
+    case.world.run(&["sign", "m", "--private-key", "release.key"]).expect_code(0);
+    let commit = case.hub.commit_folder(Kind::Model, "acme/llama", "main", &case.world.path("m"));
+    let cache = case.world.path("cache");
+    let snapshot = hub_cache(&cache, "acme/llama", &commit, &case.world.path("m")).unwrap();
+    fs::create_dir_all(cache.join("models--acme--llama/refs")).unwrap();
+    fs::write(cache.join("models--acme--llama/refs/main"), &commit).unwrap();
+    let cached = |more: &[&str]| {
+        let mut command = case.world.command(env!("CARGO_BIN_EXE_weightseal"));
+        command.args(["verify", uri, "--public-key", "release.pub", "--allow-http"]).args(more);
+        command.envs(case.hub.env()).env("HF_HUB_CACHE", &cache);
+        capture_within(&mut command, b"", LIMIT).unwrap()
+    };
+    case.hub.forget();
+    let ended = cached(&[]);
+    says(&ended, 0, "verified");
+    assert!(ended.out().contains(&*snapshot.to_string_lossy()), "{ended}");
+    assert!(case.hub.cdn_seen().is_empty() && case.hub.asked("/resolve/") == 0, "nothing is downloaded");
+    case.hub.forget();
+    says(&cached(&["--offline"]), 0, "verified");
+    assert_eq!(case.hub.seen().len(), 0, "nobody is asked");
+    // One file less, and the Hub is asked for it; offline it is missing.
+    fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    says(&cached(&["--offline"]), 1, "file-missing");
+    says(&cached(&[]), 0, &format!("hf://acme/llama@{commit}"));
 }
