@@ -9,10 +9,12 @@ mod peers;
 mod race;
 mod rows;
 mod stats;
+mod store;
 mod table;
 mod volume;
 mod watch;
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,6 +28,7 @@ use options::Task;
 pub(crate) use options::{HELP, Options};
 use rows::ROWS;
 use stats::Sample;
+use store::Stores;
 use table::Line;
 use watch::Watch;
 
@@ -38,6 +41,8 @@ struct Bench<'a> {
     watch: Watch,
     models: Models,
     program: PathBuf,
+    /// The servers, from the first row that needs them to the end of all rows.
+    stores: OnceCell<Stores>,
 }
 
 /// Does what was asked for.
@@ -59,7 +64,7 @@ fn measure(options: &Options) -> Done {
     watch.heed_signals()?;
     let program = build()?;
     let models = Models::new(&options.dir, options.mib, program.clone());
-    let bench = Bench { options, watch, models, program };
+    let bench = Bench { options, watch, models, program, stores: OnceCell::new() };
 
     let machine = machine::described(&options.dir);
     println!("{machine}\n");
@@ -75,7 +80,9 @@ fn measure(options: &Options) -> Done {
             }
         }
     }
-    bench.watch.go_on()?;
+    let Bench { watch, stores, .. } = bench;
+    drop(stores);
+    watch.go_on()?;
 
     let rows: Vec<String> = lines.iter().map(Line::markdown).collect();
     println!("\n{}", table::markdown(&rows));
@@ -128,6 +135,17 @@ impl Bench<'_> {
         let signed = self.signed(model, hashing)?;
         machine::warm(&self.watch, &signed.model)?;
         Ok(signed)
+    }
+
+    /// The servers, started when they are first asked for.
+    fn stores(&self) -> Done<&Stores> {
+        match self.stores.get() {
+            Some(stores) => Ok(stores),
+            None => {
+                let started = Stores::start(&self.options.dir)?;
+                Ok(self.stores.get_or_init(|| started))
+            }
+        }
     }
 
     /// Our command that verifies a model.

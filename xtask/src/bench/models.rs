@@ -21,8 +21,15 @@ const SMALL_FILES: u64 = 10_000;
 const SMALL: usize = 16 << 10;
 /// Bytes of each of the two files of the tiny model.
 const TINY: u64 = 500_000;
+/// Files of the model that is only listed: of the large kind, a little more than a kilobyte each, and small ones.
+const LISTED: u64 = 2980;
+const LISTED_BYTES: usize = 2048;
+pub(super) const LISTED_SMALL: u64 = 20;
+const LISTED_SMALL_BYTES: usize = 512;
 /// Left free on the disk.
 const SPARE: u64 = 1 << 30;
+/// What else is made beside the models: the stores' own copies, and what was fetched from them.
+pub(super) const BESIDES: [&str; 2] = ["stores", "fetched"];
 
 /// The models there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +44,8 @@ pub(super) enum Model {
     Small,
     /// Two files of a megabyte in all.
     Tiny,
+    /// 3,000 files for a list of files to have, twenty of which the Hub does not keep in LFS.
+    Listed,
 }
 
 /// How a model is signed.
@@ -103,6 +112,7 @@ impl Models {
         let each = sizes.first().copied().unwrap_or(0);
         let shown = match (model, sizes.len()) {
             (Model::Tiny, count) => format!("{count} files, {:.0} MB in all", bytes as f64 / 1e6),
+            (Model::Listed, count) => format!("{count} files, {LISTED_SMALL} of them small"),
             (_, 1) => format!("one file of {}", size(each)),
             (_, count) => format!("{count} files of {}", size(each)),
         };
@@ -116,6 +126,7 @@ impl Models {
             Model::One => "one",
             Model::Small => "small",
             Model::Tiny => "tiny",
+            Model::Listed => "listed",
         };
         let place = self.dir.join(name);
         if place.is_dir() {
@@ -128,11 +139,8 @@ impl Models {
         }
         fs::create_dir_all(&partial)?;
         let total = self.mib << 20;
-        let (wanted, free) = (if model == Model::FourTimesEight { 0 } else { total }, free_space(&partial)?);
-        if free < wanted + SPARE {
-            let lacking = format!("{} are free, the model {name} takes {}", memory(free), memory(wanted));
-            return Err(format!("{}: {lacking} and 1 GiB is to stay free", self.dir.display()).into());
-        }
+        let wanted = if matches!(model, Model::FourTimesEight | Model::Listed) { 0 } else { total };
+        leave_room(&partial, wanted, &format!("the model {name}"))?;
         println!("making the model {name}");
         match model {
             Model::Eight => {
@@ -155,10 +163,17 @@ impl Models {
                 }
             }
             Model::One => matrices(&partial.join("model.safetensors"), total, 9)?,
-            Model::Small => small_files(watch, &partial, (SMALL_FILES * self.mib / 4096).max(100))?,
+            Model::Small => {
+                let count = (SMALL_FILES * self.mib / 4096).max(100);
+                small_files(watch, &partial, "bin", count, SMALL)?;
+            }
             Model::Tiny => {
                 matrices(&partial.join("a.safetensors"), TINY, 10)?;
                 matrices(&partial.join("b.safetensors"), TINY, 11)?;
+            }
+            Model::Listed => {
+                small_files(watch, &partial, "bin", LISTED, LISTED_BYTES)?;
+                small_files(watch, &partial, "json", LISTED_SMALL, LISTED_SMALL_BYTES)?;
             }
         }
         fs::rename(&partial, &place)?;
@@ -166,7 +181,19 @@ impl Models {
     }
 }
 
-/// Removes what was made in a folder, of every size, and the keys.
+/// Whether there is room for so many bytes more.
+///
+/// Errors when there is less, and something to spare.
+pub(super) fn leave_room(dir: &Path, bytes: u64, what: &str) -> Done {
+    let free = free_space(dir)?;
+    if free < bytes + SPARE {
+        let lacking = format!("{} are free, {what} takes {}", memory(free), memory(bytes));
+        return Err(format!("{}: {lacking} and 1 GiB is to stay free", dir.display()).into());
+    }
+    Ok(())
+}
+
+/// Removes what was made in a folder, of every size, the keys, and what is beside.
 pub(super) fn clean(dir: &Path) -> Done {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -177,7 +204,7 @@ pub(super) fn clean(dir: &Path) -> Done {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let own = name.strip_suffix("-MiB").is_some_and(|size| size.parse::<u64>().is_ok());
-        if own && entry.file_type()?.is_dir() {
+        if (own || BESIDES.contains(&name.as_ref())) && entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
         } else if matches!(name.as_ref(), "bench.key" | "bench.pub") {
             fs::remove_file(entry.path())?;
@@ -198,21 +225,21 @@ fn matrices(path: &Path, bytes: u64, seed: u64) -> Done {
     Ok(safetensors(path, &tensors, seed)?)
 }
 
-/// Writes this many small files of pseudo-random bytes.
-fn small_files(watch: &Watch, dir: &Path, count: u64) -> Done {
+/// Writes this many small files of pseudo-random bytes, so many in each.
+fn small_files(watch: &Watch, dir: &Path, extension: &str, count: u64, size: usize) -> Done {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut bytes = Vec::with_capacity(SMALL);
+    let mut bytes = Vec::with_capacity(size);
     for file in 0..count {
         watch.go_on()?;
         bytes.clear();
-        while bytes.len() < SMALL {
+        while bytes.len() < size {
             // Xorshift64: no two files are alike.
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             bytes.extend_from_slice(&state.to_le_bytes());
         }
-        fs::File::create(dir.join(format!("part-{file:05}.bin")))?.write_all(&bytes)?;
+        fs::File::create(dir.join(format!("part-{file:05}.{extension}")))?.write_all(&bytes)?;
     }
     Ok(())
 }

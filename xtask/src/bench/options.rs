@@ -20,12 +20,15 @@ Options:
   --size MIB     size of the large models, for a trial [default: 4096]
   --go PROGRAM   a model-transparency-go of your own build; it has no release that could be installed
   --list         print the rows and what they measure
-  --clean        remove the models in DIR
+  --clean        remove the models in DIR, and what rows on stores may have left there
   --help         print this
 
 The models take 9 GB: 8 files of 512 MiB, one of 4 GiB, 10,000 of 16 KiB. The command line is built here, and the
-programs it is compared with are installed under target: model-signing, safetensors and numpy from PyPI, b3sum from
-crates.io; openssl is the system's. What cannot be had or done here is told in its row.
+programs it is compared with are installed under target: model-signing, safetensors, numpy and boto3 from PyPI, b3sum
+from crates.io; openssl and curl are the system's. What cannot be had or done here is told in its row.
+
+Rows on stores (s3-*, hub-*) start MinIO, which is built with Go once, and a double of the Hub on 127.0.0.1. They have
+their own copies of the models in DIR, 30 GB with those of s3-memory, and take them away when they end.
 
 Rows with cold files drop the page cache, a slow volume is mounted with FUSE, a row runs in a memory cgroup: these
 three need root. Nothing else should run meanwhile. The table is written into docs/performance.md by runs of full size

@@ -19,8 +19,14 @@ const B3SUM: &str = "1.8.7";
 /// How long an installation may take.
 const INSTALLATION: Duration = Duration::from_secs(900);
 
+/// The release of Amazon's own client for Python.
+const BOTO3: &str = "1.44.8";
+
 /// Loads a model with the Python interface of safetensors.
 const LOADER: &str = include_str!("loader.py");
+
+/// Downloads a model with the transfer manager of boto3.
+const DOWNLOADER: &str = include_str!("downloader.py");
 
 /// A program that is there.
 #[derive(Clone, Debug)]
@@ -42,6 +48,21 @@ pub(super) fn python() -> Result<Program, Missing> {
 pub(super) fn loader() -> Result<Program, Missing> {
     let path = environment("loader", &[&format!("safetensors=={SAFETENSORS}"), NUMPY], "safetensors.numpy")?;
     Ok(Program { path, shown: format!("Python's safetensors {SAFETENSORS}") })
+}
+
+/// The Python of the downloads from S3.
+pub(super) fn boto3() -> Result<Program, Missing> {
+    let path = environment(&format!("boto3-{BOTO3}"), &[&format!("boto3=={BOTO3}")], "boto3")?;
+    Ok(Program { path, shown: format!("boto3 {BOTO3}") })
+}
+
+/// The system's `curl`.
+pub(super) fn curl() -> Result<Program, Missing> {
+    let path = PathBuf::from("curl");
+    match capture(Command::new(&path).arg("--version")) {
+        Ok(_) => Ok(Program { shown: words(&path, &["--version"], 2), path }),
+        Err(error) => Err(Missing::new("curl", error.to_string())),
+    }
 }
 
 /// `b3sum`, built here; the system's where that fails.
@@ -98,6 +119,30 @@ impl Program {
     pub(super) fn load(&self, model: &Path) -> Command {
         let mut command = self.command();
         command.arg("-c").arg(LOADER).arg(model);
+        command
+    }
+
+    /// Downloads everything below a prefix into a folder, with the transfer manager's defaults, or with parts of so many
+    /// bytes and so many at once.
+    pub(super) fn download(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        folder: &Path,
+        parts: Option<(u64, usize)>,
+    ) -> Command {
+        let mut command = self.command();
+        command.arg("-c").arg(DOWNLOADER).args([bucket, prefix]).arg(folder);
+        if let Some((bytes, at_once)) = parts {
+            command.args([bytes.to_string(), at_once.to_string()]);
+        }
+        command
+    }
+
+    /// Does what a file of `curl`'s own options says, and nothing of the user's.
+    pub(super) fn configured(&self, config: &Path) -> Command {
+        let mut command = self.command();
+        command.arg("--disable").arg("--config").arg(config);
         command
     }
 

@@ -1,6 +1,7 @@
 //! The rows: what is measured, against what, and what is wanted of it.
 
 mod cold;
+mod store;
 mod warm;
 
 use super::Bench;
@@ -16,7 +17,7 @@ pub(super) struct Row {
 }
 
 /// All rows in the order of the table.
-pub(super) const ROWS: [Row; 12] = [
+pub(super) const ROWS: [Row; 18] = [
     Row {
         name: "warm-8",
         about: "verify 8 files; model-signing, model-transparency-go, the kernel",
@@ -41,4 +42,18 @@ pub(super) const ROWS: [Row; 12] = [
     Row { name: "disk-load", about: "verify and load on the disk; the load alone", run: cold::disk_load },
     Row { name: "tiny", about: "verify 1 MB, the whole process; model-signing", run: warm::tiny },
     Row { name: "memory", about: "peak memory; that of four times the model", run: warm::memory_peak },
+    Row { name: "s3-verify", about: "verify 8 files from S3; boto3 and model-signing", run: store::verify },
+    Row { name: "s3-cpu", about: "its processor time; curl and local hashing", run: store::cpu },
+    Row { name: "s3-wire", about: "verify from a server that gives 300 MB/s; the cap", run: store::wire },
+    Row { name: "s3-pull", about: "pull 8 files from S3; the download alone", run: store::pull },
+    Row {
+        name: "s3-memory",
+        about: "peak memory of verifying from S3; that of four times the model",
+        run: store::memory_peak,
+    },
+    Row {
+        name: "hub-stated",
+        about: "requests to verify what a Hub states of 3,000 files",
+        run: store::stated,
+    },
 ];

@@ -5,6 +5,8 @@
 pub(super) struct Sample {
     /// Seconds of each command that was timed; their sum counts.
     pub(super) parts: Vec<f64>,
+    /// Seconds of the processor that they took, in the program and in the kernel.
+    pub(super) cpu: f64,
     /// The largest resident memory of any of the commands, in bytes.
     pub(super) peak: u64,
 }
@@ -13,7 +15,12 @@ impl Sample {
     /// This, and then another command.
     pub(super) fn then(mut self, next: Sample) -> Sample {
         self.parts.extend(next.parts);
-        Sample { peak: self.peak.max(next.peak), ..self }
+        Sample { cpu: self.cpu + next.cpu, peak: self.peak.max(next.peak), ..self }
+    }
+
+    /// The same with the processor's seconds in place of those of the clock.
+    pub(super) fn of_processor(self) -> Sample {
+        Sample { parts: vec![self.cpu], ..self }
     }
 
     fn seconds(&self) -> f64 {
@@ -56,6 +63,11 @@ impl Series {
     pub(super) fn rate(&self, bytes: u64) -> String {
         format!("{:.2} GB/s", bytes as f64 / 1e9 / self.seconds())
     }
+
+    /// The same for what is slower: `298 MB/s`.
+    pub(super) fn slow_rate(&self, bytes: u64) -> String {
+        format!("{:.0} MB/s", bytes as f64 / 1e6 / self.seconds())
+    }
 }
 
 /// The middle value, or the mean of the two in the middle; zero of nothing.
@@ -91,7 +103,7 @@ mod tests {
     use super::*;
 
     fn sample(seconds: f64, peak: u64) -> Sample {
-        Sample { parts: vec![seconds], peak }
+        Sample { parts: vec![seconds], cpu: seconds / 2.0, peak }
     }
 
     #[test]
@@ -107,13 +119,15 @@ mod tests {
         assert_eq!((series.seconds(), series.peak()), (2.0, 9));
         assert_eq!(series.shown(), "2.00 s (1.00 s to 30.0 s)");
         assert_eq!(series.rate(4_000_000_000), "2.00 GB/s");
+        assert_eq!(series.slow_rate(500_000_000), "250 MB/s");
         assert!(Series::new(Vec::new()).is_none());
     }
 
     #[test]
     fn commands_in_a_row_add_up() {
         let both = sample(1.0, 9).then(sample(2.0, 5));
-        assert_eq!((both.seconds(), both.peak), (3.0, 9));
+        assert_eq!((both.seconds(), both.cpu, both.peak), (3.0, 1.5, 9));
+        assert_eq!(both.clone().of_processor().seconds(), 1.5);
         let series = Series::new(vec![both]).expect("one");
         assert_eq!((series.part(0), series.part(1)), (1.0, 2.0));
     }

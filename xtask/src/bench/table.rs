@@ -128,9 +128,27 @@ impl Line {
         }
     }
 
+    /// A number of things that should be no larger than `most`.
+    pub(super) fn counted(row: &str, work: &str, count: u64, what: &str, against: &str, most: u64) -> Line {
+        Line {
+            row: row.to_owned(),
+            work: work.to_owned(),
+            ours: format!("{count} {what}"),
+            against: against.to_owned(),
+            ratio: String::new(),
+            wanted: format!("at most {most}"),
+            holds: Some(count <= most),
+        }
+    }
+
     /// More about what was measured of ours.
     pub(super) fn ours_with(self, more: &str) -> Line {
         Line { ours: format!("{}, {more}", self.ours), ..self }
+    }
+
+    /// More about what it was compared with, if there is any.
+    pub(super) fn against_with(self, more: &str) -> Line {
+        if more.is_empty() { self } else { Line { against: format!("{}, {more}", self.against), ..self } }
     }
 
     fn of(row: &str, work: &str, wanted: Wanted) -> Line {
@@ -198,9 +216,10 @@ pub(super) fn rewritten(
     Ok(format!("{before}\n{machine}\n{when}\n\n{}{after}", markdown(&rows)))
 }
 
-/// `verify 4.50 s, load 3.20 s`: the two parts of a series.
-pub(super) fn parts(series: &Series) -> String {
-    format!("verify {}, load {}", seconds(series.part(0)), seconds(series.part(1)))
+/// `verify 4.50 s, load 3.20 s`: the two parts of a series, by their names.
+pub(super) fn parts(series: &Series, names: [&str; 2]) -> String {
+    let [first, second] = names;
+    format!("{first} {}, {second} {}", seconds(series.part(0)), seconds(series.part(1)))
 }
 
 #[cfg(test)]
@@ -209,7 +228,7 @@ mod tests {
     use super::*;
 
     fn series(seconds: f64) -> Series {
-        Series::new(vec![Sample { parts: vec![seconds], peak: 10 << 20 }]).expect("a sample")
+        Series::new(vec![Sample { parts: vec![seconds], cpu: seconds, peak: 10 << 20 }]).expect("a sample")
     }
 
     fn line(row: &str, ours: f64) -> Line {
@@ -228,12 +247,19 @@ mod tests {
     #[test]
     fn equal_memory_is_small_too() {
         let peaks = |small: u64, large: u64| {
-            let of = |peak| Series::new(vec![Sample { parts: vec![1.0], peak }]).expect("a sample");
+            let of = |peak| Series::new(vec![Sample { parts: vec![1.0], cpu: 1.0, peak }]).expect("a sample");
             Line::peaks("m", "work", &of(small), "larger", &of(large), 64 << 20).holds
         };
         assert_eq!(peaks(20 << 20, 21 << 20), Some(true));
         assert_eq!(peaks(20 << 20, 23 << 20), Some(false));
         assert_eq!(peaks(64 << 20, 64 << 20), Some(false));
+    }
+
+    #[test]
+    fn a_number_may_be_as_large_as_wanted() {
+        let line = |count| Line::counted("hub", "work", count, "requests", "3,000 files", 29);
+        assert_eq!((line(29).holds, line(30).holds), (Some(true), Some(false)));
+        assert_eq!(line(29).markdown(), "| hub | work | 29 requests | 3,000 files |  | at most 29 | yes |");
     }
 
     #[test]

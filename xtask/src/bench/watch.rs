@@ -109,7 +109,8 @@ impl Watch {
             let words: String = wrote.trim().chars().take(SHOWN).collect();
             return Err(format!("`{shown}` ended with {}{late}: {words}", used.status).into());
         }
-        Ok((Sample { parts: vec![took.as_secs_f64()], peak: used.rusage.maxrss }, wrote))
+        let cpu = (used.rusage.utime + used.rusage.stime).as_secs_f64();
+        Ok((Sample { parts: vec![took.as_secs_f64()], cpu, peak: used.rusage.maxrss }, wrote))
     }
 
     /// The same without the output.
@@ -146,7 +147,9 @@ mod tests {
         // `dd` holds one block in memory.
         let large = watch.run(shell("dd if=/dev/zero of=/dev/null bs=64M count=1")).expect("dd runs");
         assert!(large.peak >= 64 << 20, "{large:?}");
-        assert!(small.peak > 0, "{small:?}");
+        assert!(small.peak > 0 && small.cpu < 10.0, "{small:?}");
+        let busy = watch.run(shell("n=0; while [ $n -lt 100000 ]; do n=$((n + 1)); done")).expect("sh runs");
+        assert!(busy.cpu > small.cpu, "{busy:?}");
     }
 
     #[test]

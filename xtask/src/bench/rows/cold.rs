@@ -106,5 +106,7 @@ fn loading(
     .run()?;
     let theirs: &Result<Series, _> = others.first().ok_or("no contender")?;
     let against = format!("the load alone, {}", loader.shown);
-    Ok(vec![Line::raced(row, work, &ours, &against, theirs, wanted).ours_with(&parts(&ours))])
+    Ok(vec![
+        Line::raced(row, work, &ours, &against, theirs, wanted).ours_with(&parts(&ours, ["verify", "load"])),
+    ])
 }

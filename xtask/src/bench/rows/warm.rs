@@ -14,7 +14,7 @@ const MEMORY: u64 = 64 << 20;
 const GO_TO_PYTHON: f64 = 1.74;
 
 /// How model-signing and model-transparency-go spell the flag.
-const PYTHON_FLAG: &str = "--public_key";
+pub(super) const PYTHON_FLAG: &str = "--public_key";
 const GO_FLAG: &str = "--public-key";
 
 pub(super) fn eight(bench: &Bench<'_>) -> Done<Vec<Line>> {
@@ -150,6 +150,6 @@ fn file(signed: &Signed) -> std::path::PathBuf {
 }
 
 /// A program's name and version; nothing for one that is missing, which says so itself.
-fn shown(program: &Result<peers::Program, testkit::Missing>) -> String {
+pub(super) fn shown(program: &Result<peers::Program, testkit::Missing>) -> String {
     program.as_ref().map_or(String::new(), |program| program.shown.clone())
 }
