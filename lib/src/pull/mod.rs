@@ -18,6 +18,7 @@ mod lock;
 mod place;
 mod placing;
 mod ranges;
+mod ready;
 mod session;
 mod staging;
 mod tree;

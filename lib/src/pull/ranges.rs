@@ -122,8 +122,8 @@ mod tests {
             );
             assert!(pieces.windows(2).all(|two| two[0].0.end == two[1].0.start && two[0].1 != two[1].1));
         }
-        assert!(
-            Ranges::up_to(5).is_up_to(5) && !Ranges::up_to(5).is_up_to(6) && Ranges::default().is_up_to(0)
-        );
+        let mut five = Ranges::default();
+        five.add(0..5);
+        assert!(five.is_up_to(5) && !five.is_up_to(6) && Ranges::default().is_up_to(0));
     }
 }

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::AtFlags;
 
 use super::{
     Pull,
@@ -22,13 +22,13 @@ use super::{
     place::{LOST_AND_FOUND, Place, SIGNATURE, Way, failed},
     placing,
     ranges::Ranges,
+    ready::{Ready, prepare},
     staging::Staging,
     tree,
 };
 use crate::{
     Bundle, Error, Model, NoEvents, Run,
     code::{Class, Code},
-    fs::PRIVATE,
     hash::{Hashes, Job, Plan, hash},
     manifest::{Algorithm, Digest},
     model::content::{Hashed, Named},
@@ -57,7 +57,7 @@ pub(super) struct Session<'a> {
     before: Vec<Entry>,
     /// Files of the folder may be those of one model beside those of another.
     is_mixed: bool,
-    /// An earlier pull of the same model was cut when it was putting files in their place.
+    /// An earlier pull of the same model was cut when it was putting files in their place, or had done so.
     was_placing: bool,
     /// This one was doing so.
     is_placing: bool,
@@ -76,6 +76,7 @@ impl<'a> Session<'a> {
         run: &Run,
     ) -> Result<Self, Error> {
         let mut place = Place::find(pull)?;
+        let mut is_placed = false;
         loop {
             let shown = place.shown();
             let lock = match place.way {
@@ -110,11 +111,12 @@ impl<'a> Session<'a> {
             };
             let mut stays = true;
             match prepare(pull, &place, &lock, &files, key, run, &mut stays) {
-                Ok(Some((staging, journal, before, earlier))) => {
+                Ok(Ready::To(prepared)) => {
+                    let (staging, journal, before, earlier) = *prepared;
                     let was_placing = earlier
                         .is_some_and(|earlier| earlier.model == key && earlier.phase == Phase::Placing);
                     let is_mixed = place.way == Way::InPlace && journal.phase == Phase::Placing;
-                    let was_placing = was_placing && is_mixed;
+                    let was_placing = is_placed || (was_placing && is_mixed);
                     let known = Known::new();
                     return Ok(Session {
                         pull,
@@ -129,7 +131,8 @@ impl<'a> Session<'a> {
                         known,
                     });
                 }
-                Ok(None) => {
+                Ok(ready) => {
+                    is_placed = matches!(ready, Ready::Placed);
                     lock.release().map_err(|error| failed(&place.path, error))?;
                     place.way = Way::InPlace;
                 }
@@ -436,90 +439,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What [`prepare`] gives: the staging, the journal, what stands in the folder, and the journal of an earlier pull.
-type Prepared = (Staging, Journal, Vec<Entry>, Option<Journal>);
-
-/// Makes everything ready under the lock; none where the folder cannot be exchanged after all. When it fails, `stays` says
-/// whether what is there is somebody's, or can be of use for the next pull.
-fn prepare(
-    pull: &Pull,
-    place: &Place,
-    lock: &Lock,
-    files: &[(String, u64)],
-    key: &str,
-    run: &Run,
-    stays: &mut bool,
-) -> Result<Option<Prepared>, Error> {
-    let failed = |error| failed(&pull.dest, error);
-    let container = match place.way {
-        Way::Exchange => {
-            tree::open_or_make(above(place)?, container_name(place, "").as_os_str(), tree::OURS_ALONE)
-        }
-        Way::InPlace => tree::open(lock.folder(), "."),
-    };
-    let container = container.map_err(failed)?;
-    let earlier = Journal::read(container.as_fd());
-    *stays = earlier.is_some();
-    let trusted = is_ours_alone(place, container.as_fd(), stays)?;
-    if place.way == Way::Exchange
-        && place.old.is_some()
-        && !placing::can_exchange(container.as_fd()).map_err(failed)?
-    {
-        remove_container(place).map_err(failed)?;
-        return Ok(None);
-    }
-    let resumes = trusted && earlier.as_ref().is_some_and(|earlier| earlier.model == key);
-    let mut journal = Journal::new(key);
-    if place.way == Way::InPlace
-        && let Some(Journal { phase: Phase::Placing, .. }) = earlier
-    {
-        journal.phase = Phase::Placing;
-    }
-    // What there was to be taken up is told by the earlier journal, hence it is replaced after that.
-    if !resumes {
-        journal.write(container.as_fd()).map_err(failed)?;
-    }
-    let staging = Staging::begin(container, resumes, files.to_vec()).map_err(failed)?;
-    if resumes {
-        staging.write_journal(&journal).map_err(failed)?;
-    }
-    let before = match place.way {
-        Way::Exchange => Vec::new(),
-        Way::InPlace => {
-            tree::sync(old_folder(place)?).map_err(failed)?;
-            listed(&open_local(place)?, run)?
-        }
-    };
-    Ok(Some((staging, journal, before, earlier)))
-}
-
-/// Whether the folder of what is staged can be trusted: nobody else could have written there.
-///
-/// # Errors
-/// `permission-denied` where it is somebody else's, and stays.
-fn is_ours_alone(place: &Place, container: BorrowedFd<'_>, stays: &mut bool) -> Result<bool, Error> {
-    let failed = |error| failed(&place.path, error);
-    // Compared with a file that is surely ours: some file systems give all files to one user.
-    let probe = "probe";
-    tree::write_new(container, probe, b"", PRIVATE).map_err(failed)?;
-    let file = tree::look(container, probe).map_err(failed)?;
-    rustix::fs::unlinkat(container, probe, AtFlags::empty()).map_err(|error| failed(error.into()))?;
-    let folder = rustix::fs::fstat(container).map_err(|error| failed(error.into()))?;
-    if file.is_none_or(|file| file.st_uid != folder.st_uid) {
-        *stays = true;
-        let what = format!("somebody else is pulling into {}, or has begun to", Shown(&place.shown()));
-        return Err(Error::new(Code::PermissionDenied, what)
-            .with_help("have him finish, or remove what his pull has left"));
-    }
-    if folder.st_mode & 0o022 == 0 {
-        return Ok(true);
-    }
-    let _ = rustix::fs::fchmod(container, Mode::from_raw_mode(tree::OURS_ALONE));
-    Ok(false)
-}
-
 /// The folder that is pulled into as a source, which has to be the one that was locked.
-fn open_local(place: &Place) -> Result<Local, Error> {
+pub(super) fn open_local(place: &Place) -> Result<Local, Error> {
     let local = Local::open_pulling(&place.path)?;
     let opened = rustix::fs::fstat(local.root()).map_err(|error| failed(&place.path, error.into()))?;
     let is_it = place
@@ -530,7 +451,7 @@ fn open_local(place: &Place) -> Result<Local, Error> {
 }
 
 /// Everything in a folder, but for what a disk itself has there.
-fn listed(local: &Local, run: &Run) -> Result<Vec<Entry>, Error> {
+pub(super) fn listed(local: &Local, run: &Run) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     local.list(run, &mut |entry| {
         if entry.name.split('/').next() != Some(LOST_AND_FOUND) {
@@ -575,7 +496,7 @@ fn leave(place: &Place, lock: Lock, is_mixed: bool) {
 }
 
 /// Removes the folder beside the one that is pulled into.
-fn remove_container(place: &Place) -> io::Result<()> {
+pub(super) fn remove_container(place: &Place) -> io::Result<()> {
     let Some((above, _)) = &place.beside else { return Ok(()) };
     let name = CString::new(container_name(place, "").as_bytes())?;
     tree::remove(above.as_fd(), &name)?;
@@ -602,7 +523,7 @@ fn end_in_place(place: &Place, lock: Lock) -> io::Result<()> {
 }
 
 /// The name beside the folder of what a pull stages, or of its lock.
-fn container_name(place: &Place, suffix: &str) -> OsString {
+pub(super) fn container_name(place: &Place, suffix: &str) -> OsString {
     let mut name = OsString::from(BESIDE.0);
     if let Some((_, own)) = &place.beside {
         name.push(own);
@@ -613,13 +534,13 @@ fn container_name(place: &Place, suffix: &str) -> OsString {
 }
 
 /// The folder above the one that is pulled into.
-fn above(place: &Place) -> Result<BorrowedFd<'_>, Error> {
+pub(super) fn above(place: &Place) -> Result<BorrowedFd<'_>, Error> {
     let above = place.beside.as_ref().map(|(above, _): &(OwnedFd, OsString)| above.as_fd());
     above.ok_or_else(|| failed(&place.path, rustix::io::Errno::BUSY.into()))
 }
 
 /// The folder that is pulled into.
-fn old_folder(place: &Place) -> Result<BorrowedFd<'_>, Error> {
+pub(super) fn old_folder(place: &Place) -> Result<BorrowedFd<'_>, Error> {
     let folder = place.old.as_ref().map(|old| old.folder.as_fd());
     folder.ok_or_else(|| failed(&place.path, rustix::io::Errno::NOENT.into()))
 }

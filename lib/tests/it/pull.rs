@@ -121,18 +121,18 @@ impl World {
     fn refused_in(&self, source: &Tested, pull: &Pull, codes: &[Code], run: &Run) -> Report {
         let report = match self.try_pull(source, pull, run) {
             Ok(report) => panic!("this should not be pulled: {report}"),
-            Err(report) => report,
+            Err(report) => *report,
         };
         assert_eq!(found(&report), BTreeSet::from_iter(codes.iter().copied()), "{report}");
         assert!(!report.admitted && report.exit_code() > 0);
         report
     }
 
-    fn try_pull(&self, source: &Tested, pull: &Pull, run: &Run) -> Result<Report, Report> {
+    fn try_pull(&self, source: &Tested, pull: &Pull, run: &Run) -> Result<Report, Box<Report>> {
         let model = Model::from_source(source.clone());
         match model.pull(&self.policy(), one(&self.new.bundle), pull, run) {
             Ok(verified) => Ok(verified.into_report()),
-            Err(failure) => Err(failure.into_report()),
+            Err(failure) => Err(Box::new(failure.into_report())),
         }
     }
 

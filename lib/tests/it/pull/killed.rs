@@ -38,7 +38,7 @@ fn child() {
     let in_place = std::env::var_os("WEIGHTSEAL_TEST_IN_PLACE").is_some();
     let world = world();
     let source = Tested::made(memory(&world.new.files), u64::MAX, Duration::from_micros(300), None);
-    println!("begins");
+    std::io::Write::write_all(&mut std::io::stdout(), b"begins\n").unwrap();
     let verified = world.try_pull(&source, &Pull::new(dest).in_place(in_place), &Run::new());
     assert!(verified.is_ok(), "{}", verified.unwrap_err());
 }

@@ -90,9 +90,7 @@ fn what_was_torn_is_fetched_again_in_the_same_run() {
                 _ => fs::remove_file(log).unwrap(),
             }
             let source = world.new.source();
-            for run in [Run::new().fail_fast(true)] {
-                world_pulled_beside(&world, &source, &run);
-            }
+            world_pulled_beside(&world, &source, &Run::new().fail_fast(true));
             if kind == "byte" {
                 let most =
                     if world.new.files.contains_key("empty.txt") { world.new.total() - 1 } else { 2 * SHARD };
@@ -160,4 +158,30 @@ fn what_is_left_of_an_old_model_is_not_taken_for_the_new_one() {
     let source = world.new.source();
     world.pulled(&source, &world.pull());
     assert!(source.read() > 0);
+}
+
+#[test]
+fn a_pull_that_was_killed_after_the_exchange_is_hashed_again_and_not_fetched() {
+    for world in [World::files(), World::shards()] {
+        cut(&world, &world.pull(), world.new.total() / 2);
+        let journal = fs::read_to_string(world.staged().join("journal")).unwrap();
+        world.pulled(&world.new.source(), &world.pull());
+        // The old model, half removed, under the journal of a pull that has exchanged it.
+        let inode = std::os::unix::fs::MetadataExt::ino(&world.dest().metadata().unwrap());
+        let journal = journal.replace("fetching", "placing").replace("null", &inode.to_string());
+        let left = world.dir.path().join(".dest.weightseal-pull");
+        for damaged in [false, true] {
+            fs::DirBuilder::new().create(&left).unwrap();
+            fs::set_permissions(&left, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+            fs::create_dir(left.join("staging")).unwrap();
+            fs::write(left.join("journal"), &journal).unwrap();
+            write(&left.join("model"), &BTreeMap::from([("weights/1.bin".to_owned(), bytes(77, 1))]));
+            if damaged {
+                fs::write(world.dest().join("README.md"), "not what it was").unwrap();
+            }
+            let source = world.new.source();
+            world.pulled(&source, &world.pull());
+            assert_eq!(source.read(), if damaged { 12 } else { 0 });
+        }
+    }
 }
