@@ -310,6 +310,19 @@ impl Call {
         self.failed(&format!("gave an answer that cannot be used: {}", guarded(&why.to_string())))
     }
 
+    /// Where it goes, with all that may be secret in it.
+    #[cfg(feature = "hub")]
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same question at another address, without the secret.
+    #[cfg(feature = "hub")]
+    pub(crate) fn again(&self, url: impl Into<String>) -> Self {
+        let Call { limit, large, .. } = *self;
+        Call { limit, large, ..Call::get(self.service, url) }
+    }
+
     /// Where it goes, safe to show.
     #[cfg(feature = "hub")]
     pub(crate) fn shown(&self) -> String {

@@ -129,7 +129,12 @@ impl Client {
     /// # Errors
     /// What the Hub's refusal means; `service-failed`; those of [`Run::check`].
     pub(super) fn ask(&self, call: &Call, uri: &HubUri, run: &Run) -> Result<Answer, Error> {
-        let answer = self.http.send(call, run)?;
+        let mut answer = self.http.send(call, run)?;
+        // Mirrors were seen that want a slash at the end.
+        let slashed = Url::parse(call.url()).ok().and_then(|url| slashed(&url, answer.location.as_deref()));
+        if let (true, Some(url)) = (is_redirect(answer.status), slashed) {
+            answer = self.http.send(&call.again(url).redirects(), run)?;
+        }
         if is_redirect(answer.status) {
             let error = call.refused(&answer);
             return Err(
@@ -175,6 +180,13 @@ impl Client {
             _ => call.refused(answer),
         }
     }
+}
+
+/// Where a redirect leads, if that is the same address with a slash at its end.
+fn slashed(from: &Url, location: Option<&str>) -> Option<Url> {
+    let mut expected = from.clone();
+    expected.set_path(&format!("{}/", from.path()));
+    from.join(location?).ok().filter(|to| *to == expected)
 }
 
 /// The Hub's own word for why it refuses.

@@ -28,8 +28,8 @@ use crate::{
 /// Largest page of a listing, in bytes: a thousand rows of a quarter of a KiB each, and much room.
 const PAGE_BYTES: u64 = 16 << 20;
 
-/// Largest list of a commit's files, in bytes: a million of them.
-pub(super) const COMMIT_BYTES: u64 = 256 << 20;
+/// Largest list of a commit's files, in bytes: half a million of them.
+pub(super) const COMMIT_BYTES: u64 = 128 << 20;
 
 /// Most pages of a listing: the Hub puts a thousand rows on each.
 const PAGES: usize = limits::ENTRIES / 1000;
@@ -80,6 +80,8 @@ pub(super) struct Commit {
     pub(super) id: String,
     /// The files that it has, sorted by path.
     pub(super) files: Vec<Row>,
+    /// Whether it is said how long they are, and their digests; mirrors were seen that tell the names alone.
+    pub(super) is_measured: bool,
 }
 
 impl Commit {
@@ -103,10 +105,14 @@ impl Commit {
             return Err(Error::new(Code::TooManyEntries, format!("{} has too many files", Shown(&uri.id))));
         }
         let lies = |what: &str, path: &str| invalid(&call, format!("{what} {:?}", Shown(path)));
+        let is_measured = info.siblings.iter().any(|sibling| sibling.size.is_some() || sibling.lfs.is_some());
         let mut files = Vec::with_capacity(info.siblings.len());
         for sibling in info.siblings {
             let Sibling { rfilename: Name { text, is_lossy }, size, blob, lfs } = sibling;
-            let size = size.ok_or_else(|| lies("it gives no size of", &text))?;
+            let size = match size {
+                None if !is_measured => 0,
+                size => size.ok_or_else(|| lies("it gives no size of", &text))?,
+            };
             let oid = blob.filter(|oid| HubUri::is_commit(oid)).unwrap_or_default();
             let sha256 = match lfs {
                 Some(lfs) if lfs.size.is_none_or(|other| other == size) => {
@@ -119,7 +125,7 @@ impl Commit {
             files.push(Row { path: text.into(), size, oid: oid.into(), sha256, is_folder: false, is_bad });
         }
         sort(&mut files, &call)?;
-        Ok(Commit { id: info.sha, files })
+        Ok(Commit { id: info.sha, files, is_measured })
     }
 
     /// Whether one file has this very path.
@@ -201,7 +207,8 @@ impl Commit {
                 return Err(format!("one of its two lists lacks {:?}", Shown(lacking)));
             }
             let same_id = file.oid.is_empty() || file.oid == row.oid;
-            if (row.size, row.sha256) != (file.size, file.sha256) || !same_id {
+            let same = (row.size, row.sha256) == (file.size, file.sha256) && same_id;
+            if self.is_measured && !same {
                 return Err(format!("its two lists differ in {:?}", Shown(&row.path)));
             }
         }

@@ -99,7 +99,8 @@ impl Hub {
         let folder = if self.uri.path.is_empty() { String::new() } else { format!("{}/", self.uri.path) };
         let is_whole = |row: &Row| {
             let metadata = snapshot.join(&*row.path).metadata();
-            row.is_file() && metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == row.size)
+            let same = |length: u64| length == row.size || !self.commit.is_measured;
+            row.is_file() && metadata.is_ok_and(|metadata| metadata.is_file() && same(metadata.len()))
         };
         let whole = match self.commit.file(&self.uri.path) {
             Some(row) => is_whole(row),
@@ -174,7 +175,14 @@ impl Hub {
             return Ok(Arc::clone(rows));
         }
         let listed = match self.commit.file(&self.uri.path) {
-            Some(row) => vec![row.clone()],
+            Some(row) if self.commit.is_measured => vec![row.clone()],
+            Some(_) => {
+                let folder = self.uri.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let folder = HubUri { path: folder.to_owned(), ..self.uri.clone() };
+                let mut rows = self.commit.list(&self.client, &folder, run)?;
+                rows.retain(|row| *row.path == self.uri.path);
+                rows
+            }
             None => self.commit.list(&self.client, &self.uri, run)?,
         };
         Ok(Arc::clone(rows.insert(Arc::new(listed))))

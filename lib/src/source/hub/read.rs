@@ -218,10 +218,11 @@ impl Reading<'_> {
             Some(_) => Some(self::held(place, self.run)?),
             None => None,
         };
-        if let Some(url) = held.as_ref().and_then(|place| place.url.as_ref()) {
-            if stale.is_none_or(|stale| !Arc::ptr_eq(stale, url)) {
-                return Ok(Found::There(Arc::clone(url)));
-            }
+        // Another thread may have asked meanwhile.
+        if let Some(url) = held.as_ref().and_then(|place| place.url.as_ref())
+            && stale.is_none_or(|stale| !Arc::ptr_eq(stale, url))
+        {
+            return Ok(Found::There(Arc::clone(url)));
         }
         let from = self.client.file(self.uri, self.commit, &self.row.path);
         let from = Url::parse(&from)

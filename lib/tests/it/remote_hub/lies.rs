@@ -12,7 +12,7 @@ fn a_listing_that_is_cut_or_contradicts_itself_is_no_listing() {
         (HubFault::ListingCutByEmptyPage, "lacks"),
         (HubFault::RelativeNext, "not a whole one"),
         (HubFault::NextToOtherHost, "another server"),
-        (HubFault::NextLoops, "more than the commit has"),
+        (HubFault::NextLoops, "have no end"),
         (HubFault::ListingEndless, "more than the commit has"),
         (HubFault::RowMissing, "lacks"),
         (HubFault::RowWithoutDigest, "no digest of"),

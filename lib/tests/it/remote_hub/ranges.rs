@@ -193,7 +193,8 @@ fn redirects_are_followed_a_few_times_and_never_with_the_token() {
     hub.misbehave(HubFault::RedirectLoops);
     fails(part(&opened, 0..10), Code::ServiceFailed);
     // The loop is on the Hub's own host, and is walked without the token.
-    let with_token = hub.seen().iter().filter(|request| request.path.contains("/resolve/"));
+    let seen = hub.seen();
+    let with_token = seen.iter().filter(|request| request.path.contains("/resolve/"));
     let with_token = with_token.filter(|request| request.header("authorization").is_some()).count();
     assert!(with_token < hub.asked("/resolve/"));
 }
