@@ -107,7 +107,8 @@ fn a_signer_who_read_no_weights_says_so_and_has_to_be_accepted() {
     let annotated =
         |annotations| good.changed(|statement| statement["subject"][0]["annotations"] = annotations);
     let bundle = annotated(json!({"digests": "stated"}));
-    let report = refused(&good.model(), &good.policy(), &[bundle.clone()], &[Code::AssuranceTooLow]);
+    let report =
+        refused(&good.model(), &good.policy(), std::slice::from_ref(&bundle), &[Code::AssuranceTooLow]);
     assert!(report.findings[0].help().contains("stated"));
     let policy = good.policy().assurance(Assurance::Stated);
     let report = verified(&good.model(), &policy, &[bundle]);

@@ -201,7 +201,7 @@ fn memory_bounds_what_is_held() {
         let room = Room::new(Shape { reads, part: 4 * MIB }, memory, &plan);
         assert!(room.part * room.parts as u64 <= memory.max(MIB), "{memory}: {room:?}");
         assert!(
-            room.reads >= 1 && room.reads < room.parts && room.reads <= reads && room.part % 64 == 0,
+            room.reads >= 1 && room.reads < room.parts && room.reads <= reads && room.part.is_multiple_of(64),
             "{room:?}"
         );
     }
