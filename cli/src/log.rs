@@ -8,7 +8,9 @@ use tracing::{
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
+    filter::filter_fn,
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
 };
 use weightseal::{Code, Error, Shown};
@@ -63,8 +65,11 @@ impl Level {
     /// Starts logging.
     pub(crate) fn start(self) {
         let log = tracing_subscriber::fmt().with_max_level(self.0).event_format(Plain).with_writer(Beside);
+        // Nothing of what other crates log: some of them log requests, with keys in their headers.
+        let log =
+            log.finish().with(filter_fn(|event| event.target().split("::").next() == Some("weightseal")));
         // It only fails where somebody logs already.
-        let _ = tracing::subscriber::set_global_default(log.finish());
+        let _ = tracing::subscriber::set_global_default(log);
     }
 }
 

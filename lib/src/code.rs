@@ -208,7 +208,7 @@ codes! {
     SymlinkEscapes, "symlink-escapes", Rejected, "a symbolic link leads out of the model", "replace it by the file";
     SymlinkCycle, "symlink-cycle", Rejected, "a symbolic link leads back to itself", "remove it";
     SymlinkDangling, "symlink-dangling", Rejected, "a symbolic link leads to nothing", "remove it, or put the file where it points";
-    FileNameInvalid, "file-name-invalid", Rejected, "a file's name on disk is not valid UTF-8 or too long to be signed", "rename the file";
+    FileNameInvalid, "file-name-invalid", Rejected, "a file's name is not valid UTF-8, too long to be signed, or leads out of its folder", "rename the file";
     EncryptionNotExpected, "encryption-not-expected", Rejected, "a file is not encrypted in the store as was demanded", "put the file into the store again, under the key that was meant";
 
     // Could not tell.

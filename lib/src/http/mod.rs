@@ -73,8 +73,11 @@ impl Http {
     /// # Errors
     /// As [`new`](Http::new) and [`with_ca`](Http::with_ca).
     #[cfg(feature = "hub")]
-    pub(crate) fn for_parts(ca: Option<&[u8]>) -> Result<Self, Error> {
-        let builder = || builder().http1_only().no_gzip().no_deflate().no_brotli().no_zstd();
+    pub(crate) fn for_parts(ca: Option<&[u8]>, proxies: bool) -> Result<Self, Error> {
+        let builder = || {
+            let builder = builder().http1_only().no_gzip().no_deflate().no_brotli().no_zstd();
+            if proxies { builder } else { builder.no_proxy() }
+        };
         let client = match ca {
             Some(pem) => {
                 let client = builder().tls_certs_merge(roots(pem)?).build();

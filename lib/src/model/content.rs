@@ -86,6 +86,7 @@ impl<'a> Named<'a> {
             follow_links: model.symlinks && manifest.serialization().allow_symlinks,
             tolerate_unsigned: model.unsigned,
             may_be_unsigned: &model.may_be_unsigned,
+            most_unsigned: Some(UNSIGNED_FINDINGS),
         };
         // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
         let wanted = Wanted::new(manifest, if model.source.is_single_file() { base_name } else { "." });
@@ -149,7 +150,8 @@ impl<'a> Named<'a> {
         let expected = |resource: &usize| Some(manifest.resources().get(*resource)?.digest);
         let expected = resources.iter().filter_map(expected).collect();
         let plan = Plan { algorithm, entries: &listing.files, jobs, expected };
-        run.told().hashing(pairs.len() as u64, plan.jobs.iter().map(Job::length).sum());
+        run.told()
+            .hashing(pairs.len() as u64, plan.jobs.iter().map(Job::length).fold(0, u64::saturating_add));
         let hashes = if *enough { Ok(Hashes::none(&plan)) } else { with(&plan) };
         run.told().done();
         let hashes = hashes?;
@@ -327,6 +329,10 @@ fn compare<'a>(
         }
     }
     findings.sort_by(|a, b| a.name.cmp(&b.name));
+    if listing.unkept > 0 {
+        let what = format!("{} more files are not signed", listing.unkept);
+        findings.push(Finding::new(Code::FileUnsigned, what));
+    }
     report.findings.append(&mut findings);
     pairs
 }
@@ -414,6 +420,9 @@ impl<'a> Difference<'a> {
         }
     }
 }
+
+/// At most this many files that are not signed are told one by one; a store can have millions of them.
+const UNSIGNED_FINDINGS: usize = 10_000;
 
 /// At most this many changed shards are looked up in the headers of their files.
 const NAMED_FINDINGS: usize = 1000;

@@ -28,6 +28,7 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
         follow_links: model.symlinks,
         tolerate_unsigned: false,
         may_be_unsigned: &[],
+        most_unsigned: None,
     };
     let source = &*model.source;
     let nothing_signed = |_: &str| Signed::No;
@@ -39,7 +40,10 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
     if plan.jobs.is_empty() {
         return Err(Error::new(Code::ModelEmpty, format!("{model} has no file to sign")));
     }
-    run.told().hashing(listing.files.len() as u64, listing.files.iter().map(|entry| entry.size).sum());
+    run.told().hashing(
+        listing.files.len() as u64,
+        listing.files.iter().map(|entry| entry.size).fold(0, u64::saturating_add),
+    );
     let hashes = match model.release.stated {
         true => stated::digests(&plan, source, run),
         false => hash(&plan, source, None, run),

@@ -19,6 +19,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) tolerate_unsigned: bool,
     /// Files that are tolerated when they are not signed; links and whatever else is no file are not.
     pub(crate) may_be_unsigned: &'a [Pattern],
+    /// How many files that are not signed are kept; the others are counted. None for all of them.
+    pub(crate) most_unsigned: Option<usize>,
 }
 
 /// A model's files as they count, sorted by name, and what is wrong with the others.
@@ -34,6 +36,8 @@ pub(crate) struct Listing {
     pub(crate) tolerated: u64,
     /// Links that are followed.
     pub(crate) links: u64,
+    /// Files that are not signed, and too many to be kept.
+    pub(crate) unkept: u64,
 }
 
 impl Listing {
@@ -44,42 +48,71 @@ impl Listing {
         signed: &dyn Fn(&str) -> Signed,
         run: &Run,
     ) -> Result<Self, Error> {
-        let mut entries = Vec::new();
-        source.list(run, &mut |entry| {
-            entries.push(entry);
-            Ok(())
-        })?;
-        let mut listing =
-            Listing { files: Vec::new(), findings: Vec::new(), ignored: 0, tolerated: 0, links: 0 };
-        let mut folders = Vec::new();
-        let aliases = if rules.follow_links { aliases(&entries, run)? } else { Vec::new() };
-        for entry in entries.into_iter().chain(aliases) {
-            if entry.kind == Kind::Folder {
-                folders.push(entry.name);
-            } else {
-                listing.sort_in(entry, rules, signed);
+        let mut listing = Listing {
+            files: Vec::new(),
+            findings: Vec::new(),
+            ignored: 0,
+            tolerated: 0,
+            links: 0,
+            unkept: 0,
+        };
+        let mut unsigned = 0;
+        // Links to folders give names to files that are listed later.
+        if rules.follow_links {
+            let mut entries = Vec::new();
+            source.list(run, &mut |entry| {
+                entries.push(entry);
+                Ok(())
+            })?;
+            let aliases = aliases(&entries, run)?;
+            for entry in entries.into_iter().chain(aliases) {
+                listing.take_in(entry, rules, signed, &mut unsigned);
             }
-        }
-        for folder in folders {
-            if signed(&folder) == Signed::Yes {
-                listing.findings.push(
-                    Finding::new(
-                        Code::NotAFile,
-                        format!("a folder stands in the place of the signed file {:?}", Shown(&folder)),
-                    )
-                    .about(folder),
-                );
-            }
+        } else {
+            source.list(run, &mut |entry| {
+                listing.take_in(entry, rules, signed, &mut unsigned);
+                Ok(())
+            })?;
         }
         listing.files.sort_by(|a, b| a.name.cmp(&b.name));
         listing.findings.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listing)
     }
 
-    fn sort_in(&mut self, entry: Entry, rules: &Rules<'_>, signed: &dyn Fn(&str) -> Signed) {
-        let signed = signed(&entry.name);
-        let matters =
-            signed == Signed::Yes || (signed == Signed::Below && matches!(entry.kind, Kind::Unreadable(_)));
+    fn take_in(
+        &mut self,
+        entry: Entry,
+        rules: &Rules<'_>,
+        signed: &dyn Fn(&str) -> Signed,
+        unsigned: &mut usize,
+    ) {
+        let is_signed = signed(&entry.name);
+        if entry.kind == Kind::Folder {
+            if is_signed == Signed::Yes {
+                let name = Shown(&entry.name);
+                let what = format!("a folder stands in the place of the signed file {name:?}");
+                self.findings.push(Finding::new(Code::NotAFile, what).about(entry.name));
+            }
+            return;
+        }
+        if entry.kind == Kind::File
+            && is_signed == Signed::No
+            && rules.most_unsigned.is_some_and(|most| *unsigned >= most)
+        {
+            self.unkept += 1;
+            return;
+        }
+        let before = self.files.len();
+        self.sort_in(entry, rules, is_signed);
+        *unsigned += usize::from(is_signed == Signed::No && self.files.len() > before);
+    }
+
+    fn sort_in(&mut self, entry: Entry, rules: &Rules<'_>, signed: Signed) {
+        // A name that leads elsewhere is never overlooked: whoever downloads it may put it over a signed file.
+        let misleads = entry.kind == Kind::BadName && leads_elsewhere(&entry.name);
+        let matters = misleads
+            || signed == Signed::Yes
+            || (signed == Signed::Below && matches!(entry.kind, Kind::Unreadable(_)));
         if !matters {
             if rules.ignore.iter().any(|path| covers(path, &entry.name)) {
                 self.ignored += 1;
@@ -125,7 +158,7 @@ impl Listing {
             Kind::Special(what) => Finding::new(Code::SpecialFile, format!("{name:?} is a {what}")),
             Kind::BadName => Finding::new(
                 Code::FileNameInvalid,
-                format!("the name {name:?} is not valid UTF-8, or too long"),
+                format!("the name {name:?} is not valid UTF-8, too long, or leads elsewhere"),
             ),
             Kind::Unreadable(why) => (**why).clone(),
         };
@@ -173,13 +206,22 @@ pub(crate) enum Signed {
     No,
 }
 
+/// Whether a name has parts that name nothing: whoever puts such a file into a folder puts it somewhere else.
+fn leads_elsewhere(name: &str) -> bool {
+    name.split('/').any(|part| matches!(part, "" | "." | ".."))
+}
+
 /// Whether an ignored path covers a name: the name itself, or something below it.
 ///
 /// Compared part by part; empty and `.` parts do not matter. An absolute path, one with a `..` and one without any other part
 /// cover nothing.
 pub(crate) fn covers(path: &str, name: &str) -> bool {
     let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
-    if path.starts_with('/') || path.split('/').any(|part| part == "..") || parts.peek().is_none() {
+    if path.starts_with('/')
+        || path.split('/').any(|part| part == "..")
+        || parts.peek().is_none()
+        || leads_elsewhere(name)
+    {
         return false;
     }
     let mut names = name.split('/');
@@ -291,6 +333,10 @@ mod tests {
             ("/a", "a", false),
             ("..", "a", false),
             ("x/../a", "a", false),
+            ("a", "a/../b", false),
+            ("a", "a//b", false),
+            ("a", "a/./b", false),
+            ("a", "a/", false),
             ("*", "a", false),
             ("*", "*", true),
             ("a[b]?", "a[b]?/c", true),

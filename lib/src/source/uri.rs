@@ -106,7 +106,9 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn invalid(text: &str, why: &str) -> Error {
-    Error::new(Code::UriInvalid, format!("the URI {:?} cannot be used: {why}", Shown(text)))
+    // What follows may be a signature that opens the store.
+    let shown = text.split(['?', '#']).next().unwrap_or_default();
+    Error::new(Code::UriInvalid, format!("the URI {:?} cannot be used: {why}", Shown(shown)))
 }
 
 impl fmt::Display for ModelUri {

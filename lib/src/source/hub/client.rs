@@ -52,7 +52,8 @@ impl Client {
                 .with_help("allow network access, or fetch the model into the Hub's cache first"));
         }
         Ok(Client {
-            http: Http::for_parts(options.tls_ca.as_deref())?,
+            // What goes to this machine without TLS, a token with it, goes through nobody else's hands.
+            http: Http::for_parts(options.tls_ca.as_deref(), settled.endpoint.scheme() == "https")?,
             endpoint: settled.endpoint,
             bearer: settled.token,
             allow_http: options.allow_http,

@@ -28,8 +28,8 @@ use crate::{
 /// Largest page of a listing, in bytes: a thousand rows of a quarter of a KiB each, and much room.
 const PAGE_BYTES: u64 = 16 << 20;
 
-/// Largest list of a commit's files, in bytes: half a million of them.
-pub(super) const COMMIT_BYTES: u64 = 128 << 20;
+/// Largest list of a commit's files, in bytes: some 200,000 of them.
+pub(super) const COMMIT_BYTES: u64 = 48 << 20;
 
 /// Most pages of a listing: the Hub puts a thousand rows on each.
 const PAGES: usize = limits::ENTRIES / 1000;

@@ -18,9 +18,10 @@ use aws_types::service_config::ServiceConfigKey;
 use super::{
     endpoint::Endpoint,
     options::S3Options,
+    trouble::is_region,
     wire::{self, Role},
 };
-use crate::{Error, code::Code};
+use crate::{Error, code::Code, shown::Shown};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -166,6 +167,12 @@ fn endpoint_url(options: &S3Options, config: &SdkConfig) -> Option<String> {
 
 fn region(config: &SdkConfig, endpoint: Option<&Endpoint>) -> Result<String, Error> {
     match (config.region(), endpoint) {
+        // It becomes a part of the host's name.
+        (Some(region), _) if !is_region(region.as_ref()) => {
+            let what = format!("{:?} is no region of S3", Shown(region.as_ref()));
+            Err(Error::new(Code::BadArgument, what)
+                .with_help("correct AWS_REGION, the profile, or --s3-region"))
+        }
         (Some(region), _) => Ok(region.to_string()),
         (None, Some(endpoint)) if !endpoint.has_bucket_names() => Ok(NO_REGION.to_owned()),
         _ => Err(Error::new(Code::BadArgument, "the region of the bucket in S3 is not known")

@@ -14,6 +14,9 @@ use aws_sdk_s3::{
 use super::{Store, trouble::Trouble};
 use crate::{Entry, Error, Kind, ResourceName, Run, Stamp, code::Code, limits, rt, shown::Shown};
 
+/// So many objects are asked for at once: as many as any store gives.
+const PAGE: i32 = 1000;
+
 /// So many pages in a row may be empty while there are more.
 const EMPTY_PAGES: u32 = 100;
 
@@ -62,7 +65,7 @@ pub(super) fn all(
     let mut token: Option<String> = None;
     loop {
         let (asked, prefix, after) = (Arc::clone(store), prefix.to_owned(), token.clone());
-        let answer = rt::wait(run, async move { page(&asked, &prefix, after.as_deref(), 1000).await })??;
+        let answer = rt::wait(run, async move { page(&asked, &prefix, after.as_deref(), PAGE).await })??;
         for (index, object) in pages.read(&answer)?.into_iter().enumerate() {
             if index.is_multiple_of(256) {
                 run.check()?;
@@ -92,6 +95,8 @@ struct Pages<'a> {
     prefix: &'a str,
     /// The last key, where keys come in order; else what they were, hashed.
     last: Option<Vec<u8>>,
+    /// Keys of objects that the last key begins with, each longer than the one before.
+    trail: Vec<Vec<u8>>,
     seen: Option<(RandomState, HashSet<u64>)>,
     count: usize,
     empty: u32,
@@ -104,6 +109,7 @@ impl<'a> Pages<'a> {
             at: Shown(&store.uri(prefix).to_string()).to_string(),
             prefix,
             last: None,
+            trail: Vec::new(),
             seen: store.bucket.ends_with(UNORDERED).then(Default::default),
             count: 0,
             empty: 0,
@@ -120,6 +126,9 @@ impl<'a> Pages<'a> {
         let is_escaped = page.encoding_type() == Some(&EncodingType::Url);
         if !page.common_prefixes().is_empty() {
             return Err(self.invalid("has folders that nobody asked for"));
+        }
+        if page.contents().len() > PAGE as usize {
+            return Err(self.invalid("has a page with more objects than were asked for"));
         }
         let mut found = Vec::with_capacity(page.contents().len());
         for object in page.contents() {
@@ -158,6 +167,16 @@ impl<'a> Pages<'a> {
         }
         if self.seen.is_none() {
             self.last = Some(key.to_vec());
+            // Keys that begin with another follow it, with those between that begin with it too.
+            self.trail.retain(|before| key.starts_with(before));
+            if let Some(object) = self.trail.iter().find(|before| key.get(before.len()) == Some(&b'/')) {
+                let object = String::from_utf8_lossy(object);
+                let what = format!("has {:?} as an object and as a folder", Shown(&object));
+                return Err(self.invalid(&what));
+            }
+            if !key.ends_with(b"/") {
+                self.trail.push(key.to_vec());
+            }
         }
         Ok(())
     }
@@ -204,6 +223,9 @@ impl<'a> Pages<'a> {
             (Some(name), false, _) => {
                 let tag = found.object.e_tag().filter(|tag| !tag.is_empty());
                 let tag = tag.ok_or_else(|| self.invalid("has an object without an ETag"))?;
+                if !tag.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    return Err(self.invalid("has an ETag that is none"));
+                }
                 file(name.to_owned(), size, tag)
             }
             _ if shown.is_empty() => Entry::plain("/".to_owned(), Kind::BadName),

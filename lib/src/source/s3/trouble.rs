@@ -290,7 +290,8 @@ fn said(text: &str) -> String {
     words::guarded(&out)
 }
 
-fn is_region(text: &str) -> bool {
+/// Whether a text can be the name of a region: letters, digits and hyphens.
+pub(super) fn is_region(text: &str) -> bool {
     !text.is_empty() && text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 

@@ -47,7 +47,7 @@ const LANES: usize = 4;
 const IDLE: usize = 32;
 
 /// Largest answer that is not a file's bytes: a list of a thousand keys of a thousand bytes, each escaped.
-const ANSWER_BYTES: u64 = 16 << 20;
+const ANSWER_BYTES: u64 = 4 << 20;
 
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,9 @@ impl Lanes {
         if endpoint.is_plain && !self.allow_http && !own {
             return Err(ConnectorError::user(Box::new(Insecure)));
         }
-        if let Some(direct) = self.direct.as_ref().filter(|_| endpoint.is_metadata()) {
+        if let Some(direct) =
+            self.direct.as_ref().filter(|_| endpoint.is_metadata() || endpoint.is_loopback())
+        {
             return Ok(direct);
         }
         // Other requests come one after the other, and do best on one connection.
@@ -326,7 +328,7 @@ mod tests {
             (Role::Store, "http://169.254.169.254/b", None),
             (Role::Credentials, "https://sts.example/", Some(false)),
             (Role::Credentials, "http://sts.example/", None),
-            (Role::Credentials, "http://127.0.0.1:5000/credentials", Some(false)),
+            (Role::Credentials, "http://127.0.0.1:5000/credentials", Some(true)),
             (Role::Credentials, "http://169.254.169.254/latest", Some(true)),
             (Role::Credentials, "http://[fd00:ec2::254]/latest", Some(true)),
         ] {
