@@ -6,8 +6,7 @@ use serde::Serialize;
 use tracing::info;
 use weightseal::{
     Algorithm, Bundle, Bytes, Cancel, CertificateSigner, Code, Error, Identity, KeySigner, Manifest, Method,
-    Model, ModelUri, PrivateKey, PublicKey, Replace, Run, Shown, Signer, check_writable, read_key,
-    unverified_identities,
+    Model, ModelUri, PrivateKey, PublicKey, Replace, Run, Shown, Signer, read_key, unverified_identities,
 };
 
 use crate::{
@@ -70,8 +69,8 @@ pub(crate) fn run(args: SignArgs, console: &Console, cancel: &Cancel) -> Result<
     };
     if let ModelUri::Path(path) = &place {
         refuse_to_replace_the_model(path, &config)?;
-        check_writable(path, replace)?;
     }
+    access.check_writable(&place, replace, &run)?;
     let key = key(&config.signing)?;
     expect_sigbus(console)?;
 

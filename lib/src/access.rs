@@ -2,7 +2,13 @@
 
 #[cfg(any(feature = "hub", feature = "s3"))]
 use crate::limits;
-use crate::{Bundle, Error, Local, ModelUri, PUBLIC, Replace, Run, code::Code, source::Source, write_whole};
+use crate::{
+    Bundle, Error, Local, ModelUri, PUBLIC, Replace, Run, check_writable,
+    code::{Class, Code},
+    shown::Shown,
+    source::Source,
+    write_whole,
+};
 use std::path::PathBuf;
 
 #[cfg(feature = "hub")]
@@ -12,9 +18,9 @@ use crate::{S3, S3Options};
 
 /// Where a model was found.
 pub(crate) enum Opened {
-    /// In a folder on disk, in the cache of the Hub's own client.
+    /// In a folder on disk, in the cache of the Hub's own client; and where it is on the Hub.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only the Hub has a cache"))]
-    InCache(PathBuf),
+    InCache(PathBuf, ModelUri),
     /// In its store, and where there for good.
     InStore(Box<dyn Source>, ModelUri),
 }
@@ -101,13 +107,15 @@ impl Access {
             ModelUri::Hub(uri) => {
                 if self.hub.is_offline() {
                     let absent = || Error::new(Code::ModelAbsent, format!("{uri} is not in the Hub's cache"));
-                    return Hub::cached(uri, &self.hub, run)?.map(Opened::InCache).ok_or_else(absent);
+                    let cached = Hub::cached(uri, &self.hub, run)?;
+                    let uri = ModelUri::Hub(uri.clone());
+                    return cached.map(|folder| Opened::InCache(folder, uri)).ok_or_else(absent);
                 }
                 let hub = Hub::open(uri, &self.hub, run)?;
-                if let Some(snapshot) = hub.snapshot() {
-                    return Ok(Opened::InCache(snapshot));
-                }
                 let pinned = ModelUri::Hub(hub.uri().clone());
+                if let Some(snapshot) = hub.snapshot() {
+                    return Ok(Opened::InCache(snapshot, pinned));
+                }
                 return Ok(Opened::InStore(Box::new(hub), pinned));
             }
             #[allow(unreachable_patterns, reason = "with all features there is no other")]
@@ -137,6 +145,31 @@ impl Access {
         let bytes: Option<Vec<u8>> = bytes;
         let absent = || Error::new(Code::SignatureAbsent, format!("there is no signature at {uri}"));
         Ok(Bundle::parse(&bytes.ok_or_else(absent)?)?.at(uri.clone()))
+    }
+
+    /// Whether a signature could be written there: asked before the long work, so that it is not done in vain.
+    ///
+    /// # Errors
+    /// As [`write_bundle`](Access::write_bundle).
+    pub fn check_writable(&self, uri: &ModelUri, replace: Replace, run: &Run) -> Result<(), Error> {
+        let there = match (uri, replace) {
+            (ModelUri::Path(path), _) => return check_writable(path, replace),
+            (_, Replace::Anything) => return Ok(()),
+            _ => self.read_bundle(uri, run),
+        };
+        let exists = |what: &str| {
+            Err(Error::new(
+                Code::OutputExists,
+                format!("{}: there is {what} already", Shown(&uri.to_string())),
+            ))
+        };
+        match (there, replace) {
+            (Err(error), _) if error.code() == Code::SignatureAbsent => Ok(()),
+            (Ok(_), Replace::Signature) => Ok(()),
+            (Ok(_), _) => exists("a signature"),
+            (Err(error), _) if error.class() == Class::Rejected => exists("something that is no signature"),
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Writes a signature, wherever it is to be.

@@ -36,6 +36,8 @@ pub struct Model {
     uri: Option<ModelUri>,
     /// The same as it was given: on the Hub not yet with the commit.
     given: Option<ModelUri>,
+    /// Of a model in the Hub's cache: where it is on the Hub.
+    on_hub: Option<ModelUri>,
     id: Option<String>,
     release: Release,
     ignore: Vec<String>,
@@ -68,13 +70,13 @@ impl Model {
         match uri {
             ModelUri::Path(path) => Model::open(path),
             _ => match access.open(uri, run)? {
-                Opened::InCache(folder) => {
+                Opened::InCache(folder, on_hub) => {
                     run.told().note(&format!(
                         "{} is in the cache of the Hub's client: {}",
-                        Shown(&uri.to_string()),
+                        Shown(&on_hub.to_string()),
                         Shown(&folder.display().to_string())
                     ));
-                    Model::open(folder)
+                    Ok(Model { given: Some(uri.clone()), on_hub: Some(on_hub), ..Model::open(folder)? })
                 }
                 Opened::InStore(source, place) => {
                     let (source, given) = (source.into(), Some(uri.clone()));
@@ -91,6 +93,7 @@ impl Model {
             folder: None,
             uri: None,
             given: None,
+            on_hub: None,
             id: None,
             release: Release::default(),
             ignore: Vec::new(),
@@ -156,10 +159,12 @@ impl Model {
 
     /// The same, wherever the signature is.
     pub fn leave_out_signature_at(&mut self, place: &ModelUri) {
-        match (place, &self.uri) {
-            (ModelUri::Path(path), _) => self.leave_out_signature(path),
-            (_, Some(uri)) => self.signatures.extend(uri.name_of(place)),
-            (_, None) => {}
+        match place {
+            ModelUri::Path(path) => self.leave_out_signature(path),
+            _ => {
+                let models = [&self.given, &self.uri, &self.on_hub];
+                self.signatures.extend(models.into_iter().flatten().find_map(|uri| uri.name_of(place)));
+            }
         }
     }
 
@@ -214,7 +219,7 @@ impl Model {
     /// The whole report, when the verdict is anything but verified; also where warn mode admits it.
     pub fn verify(&self, policy: &Policy, bundles: &[Bundle], run: &Run) -> Result<Verified, Failure> {
         let started = Instant::now();
-        let mut report = Report::new(self.source.to_string(), self.id.clone(), policy.is_mode());
+        let mut report = Report::new(self.place(), self.id.clone(), policy.is_mode());
         report.policy = policy.origin().cloned();
         let statements = match self.leaves_it_to(policy) {
             Ok(()) => policy.judge(bundles, self.id.as_deref(), run, &mut report),
@@ -254,7 +259,7 @@ impl Model {
         run: &Run,
     ) -> Result<Verified, Failure> {
         let started = Instant::now();
-        let mut report = Report::new(self.source.to_string(), self.id.clone(), Mode::Enforce);
+        let mut report = Report::new(self.place(), self.id.clone(), Mode::Enforce);
         report.policy = policy.origin().cloned();
         let statements = match self.leaves_it_to(policy) {
             Ok(()) => policy.judge(bundles, self.id.as_deref(), run, &mut report),
@@ -363,6 +368,11 @@ impl Model {
         model
     }
 
+    /// Where it is, as reports say it: not escaped.
+    fn place(&self) -> String {
+        self.on_hub.as_ref().map_or_else(|| self.source.to_string(), ToString::to_string)
+    }
+
     /// The name that a path on disk has in the model.
     fn inside(&self, path: &Path) -> Option<String> {
         match &self.uri {
@@ -377,7 +387,7 @@ impl Model {
 
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Shown(&self.source.to_string()).fmt(f)
+        Shown(&self.place()).fmt(f)
     }
 }
 

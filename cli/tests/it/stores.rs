@@ -170,6 +170,12 @@ fn what_reaches_a_store_is_told_and_nothing_secret_is() {
     says(&case.verify(&["--require-sse-kms", "test-key"]), 1, "encryption-not-expected");
     says(&case.verify(&["--s3-anonymous"]), 3, "access-denied");
     says(&case.verify(&["--sse-c-key-file", "k.pub"]), 2, "k.pub");
+    says(&case.verify(&["--s3-region", "evil.example/"]), 2, "no region");
+    // However much is logged, no key is: neither a user's nor that of an object.
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    case.world.write("ssec", key);
+    let logged = case.verify(&["--sse-c-key-file", "ssec", "-vv"]);
+    assert!(!logged.err().contains(key) && !logged.err().contains(store.access_key()), "{logged}");
     let unknown = |args: &[&str]| {
         let mut command = case.world.command(env!("CARGO_BIN_EXE_weightseal"));
         command.args(args).envs(store.env()).env_remove("AWS_CA_BUNDLE");
@@ -178,6 +184,10 @@ fn what_reaches_a_store_is_told_and_nothing_secret_is() {
     let verify = ["verify", &case.uri(), "--public-key", "k.pub"];
     says(&unknown(&verify), 3, "service-failed");
     says(&unknown(&[&verify[..], &["--tls-ca", store.ca().to_str().unwrap()]].concat()), 0, "verified");
+    let presigned =
+        case.run(&["verify", "https://s3.example/b?X-Amz-Signature=SECRET", "--public-key", "k.pub"]);
+    assert!(!presigned.err().contains("SECRET"), "{presigned}");
+    says(&presigned, 2, "scheme");
     for bad in ["s3://", "s3:///llama", "gs://bucket/llama", "hf://"] {
         says(&case.run(&["verify", bad, "--public-key", "k.pub"]), 2, "URI");
     }
@@ -290,6 +300,7 @@ fn a_model_in_the_hubs_cache_is_verified_there() {
     let ended = cached(&[]);
     says(&ended, 0, "verified");
     assert!(ended.out().contains(&*snapshot.to_string_lossy()), "{ended}");
+    assert!(ended.out().starts_with(&format!("verified: hf://acme/llama@{commit}")), "{ended}");
     assert!(case.hub.cdn_seen().is_empty() && case.hub.asked("/resolve/") == 0, "nothing is downloaded");
     case.hub.forget();
     says(&cached(&["--offline"]), 0, "verified");

@@ -38,6 +38,8 @@ pub(crate) struct Listing {
     pub(crate) links: u64,
     /// Files that are not signed, and too many to be kept.
     pub(crate) unkept: u64,
+    /// Those that are kept.
+    unsigned: usize,
 }
 
 impl Listing {
@@ -55,8 +57,8 @@ impl Listing {
             tolerated: 0,
             links: 0,
             unkept: 0,
+            unsigned: 0,
         };
-        let mut unsigned = 0;
         // Links to folders give names to files that are listed later.
         if rules.follow_links {
             let mut entries = Vec::new();
@@ -66,11 +68,11 @@ impl Listing {
             })?;
             let aliases = aliases(&entries, run)?;
             for entry in entries.into_iter().chain(aliases) {
-                listing.take_in(entry, rules, signed, &mut unsigned);
+                listing.take_in(entry, rules, signed);
             }
         } else {
             source.list(run, &mut |entry| {
-                listing.take_in(entry, rules, signed, &mut unsigned);
+                listing.take_in(entry, rules, signed);
                 Ok(())
             })?;
         }
@@ -79,13 +81,7 @@ impl Listing {
         Ok(listing)
     }
 
-    fn take_in(
-        &mut self,
-        entry: Entry,
-        rules: &Rules<'_>,
-        signed: &dyn Fn(&str) -> Signed,
-        unsigned: &mut usize,
-    ) {
+    fn take_in(&mut self, entry: Entry, rules: &Rules<'_>, signed: &dyn Fn(&str) -> Signed) {
         let is_signed = signed(&entry.name);
         if entry.kind == Kind::Folder {
             if is_signed == Signed::Yes {
@@ -95,16 +91,7 @@ impl Listing {
             }
             return;
         }
-        if entry.kind == Kind::File
-            && is_signed == Signed::No
-            && rules.most_unsigned.is_some_and(|most| *unsigned >= most)
-        {
-            self.unkept += 1;
-            return;
-        }
-        let before = self.files.len();
         self.sort_in(entry, rules, is_signed);
-        *unsigned += usize::from(is_signed == Signed::No && self.files.len() > before);
     }
 
     fn sort_in(&mut self, entry: Entry, rules: &Rules<'_>, signed: Signed) {
@@ -127,6 +114,11 @@ impl Listing {
         let name = Shown(&entry.name);
         let finding = match &entry.kind {
             Kind::File | Kind::Folder => {
+                if signed == Signed::No && rules.most_unsigned.is_some_and(|most| self.unsigned >= most) {
+                    self.unkept += 1;
+                    return;
+                }
+                self.unsigned += usize::from(signed == Signed::No);
                 self.files.push(entry);
                 return;
             }

@@ -69,8 +69,7 @@ impl ModelUri {
         }
     }
 
-    /// The name that `file` has in this model; none for what lies elsewhere, for the model itself and on disk. Revisions are
-    /// not compared.
+    /// The name that `file` has in this model; none for what lies elsewhere, in another revision too, for the model itself and on disk.
     pub fn name_of(&self, file: &ModelUri) -> Option<String> {
         match (self, file) {
             (ModelUri::S3(model), ModelUri::S3(file)) => model.name_of(file),

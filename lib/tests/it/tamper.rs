@@ -7,6 +7,7 @@ mod ignore;
 mod json;
 mod keys;
 mod links;
+mod misnamed;
 mod moving;
 mod policy;
 mod shards;

@@ -262,7 +262,16 @@ mod tests {
     use super::*;
 
     fn pages(prefix: &str) -> Pages<'_> {
-        Pages { at: "s3://b".to_owned(), prefix, last: None, seen: None, count: 0, empty: 0, token: None }
+        Pages {
+            at: "s3://b".to_owned(),
+            prefix,
+            last: None,
+            trail: Vec::new(),
+            seen: None,
+            count: 0,
+            empty: 0,
+            token: None,
+        }
     }
 
     fn object(key: &str, size: i64) -> Object {
@@ -285,8 +294,8 @@ mod tests {
     #[test]
     fn keys_come_in_the_order_of_their_bytes_over_all_pages() {
         let mut pages = pages("m/");
-        assert_eq!(pages.read(&page(&["m/a", "m/a-b", "m/a/b"])).unwrap().len(), 3);
-        for bad in [&["m/a/b"][..], &["m/a"], &["m/c", "m/b"], &["m/c", "m/c"], &["n/a"], &["m"], &[""]] {
+        assert_eq!(pages.read(&page(&["m/a", "m/a-b", "m/a0"])).unwrap().len(), 3);
+        for bad in [&["m/a0"][..], &["m/a"], &["m/c", "m/b"], &["m/c", "m/c"], &["n/a"], &["m"], &[""]] {
             let mut again = Pages { last: pages.last.clone(), at: pages.at.clone(), ..self::pages("m/") };
             assert_eq!(again.read(&page(bad)).err().unwrap().code(), Code::ListingInvalid, "{bad:?}");
         }
@@ -295,6 +304,24 @@ mod tests {
         let mut pages = Pages { seen: Some(Default::default()), ..self::pages("") };
         assert!(pages.read(&page(&["b", "a"])).is_ok());
         assert_eq!(pages.read(&page(&["c", "b"])).err().unwrap().code(), Code::ListingInvalid);
+    }
+
+    #[test]
+    fn an_object_is_no_folder_of_others() {
+        let refused = |keys: &[&str]| pages("m/").read(&page(keys)).err().map(|error| error.code());
+        assert_eq!(refused(&["m/a", "m/a-b", "m/a.b", "m/a0", "m/b/a", "m/b/a0/c"]), None);
+        for keys in [
+            &["m/a", "m/a/b"][..],
+            &["m/model.sig", "m/model.sig-old", "m/model.sig.bak", "m/model.sig/evil.py"],
+            &["m/a", "m/a-", "m/a-/b"],
+            &["m/a/b", "m/a/b/"],
+        ] {
+            assert_eq!(refused(keys), Some(Code::ListingInvalid), "{keys:?}");
+        }
+        let many: Vec<String> = (0..=PAGE).map(|n| format!("m/{n:05}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(refused(&many[1..]), None);
+        assert_eq!(refused(&many), Some(Code::ListingInvalid));
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl HubUri {
             "" => file.path.as_str(),
             folder => file.path.strip_prefix(folder)?.strip_prefix('/')?,
         };
-        let same = (self.kind, &self.id) == (file.kind, &file.id);
+        let same =
+            (self.kind, &self.id, self.revision_or_main()) == (file.kind, &file.id, file.revision_or_main());
         (same && !name.is_empty()).then(|| name.to_owned())
     }
 }
