@@ -73,7 +73,7 @@ fn a_model_in_a_bucket_is_signed_verified_and_pulled() {
     says(&case.sign(&["--upload"]), 0, "/llama/model.sig");
     says(&case.verify(&[]), 0, "verified");
     // Never over another one unasked.
-    says(&case.sign(&["--upload"]), 2, "there is something already");
+    says(&case.sign(&["--upload"]), 2, "a signature already");
     says(&case.sign(&["--upload", "--force"]), 0, "signed");
     // A signature elsewhere, on disk and in the store.
     says(&case.sign(&["--signature", "here.sig"]), 0, "here.sig");
