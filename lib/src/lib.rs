@@ -39,6 +39,8 @@
 mod access;
 mod bundle;
 mod code;
+#[cfg(any(feature = "hub", feature = "s3"))]
+mod drip;
 mod error;
 mod fs;
 mod hash;

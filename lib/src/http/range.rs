@@ -9,7 +9,7 @@ use reqwest::{
 use zeroize::Zeroizing;
 
 use super::{Answer, Failure, Http, url_shown, words};
-use crate::{Error, Run, rt};
+use crate::{Error, Run, drip::Drip, rt};
 
 /// How much is read of an answer that says why there is none, in bytes.
 const REASON_BYTES: usize = 16 << 10;
@@ -133,7 +133,7 @@ impl Reply {
     ) -> Result<(Vec<u8>, Result<(), Failure>), Error> {
         let Reply { mut response, silence, .. } = self;
         rt::wait(run, async move {
-            let mut left = length;
+            let (mut left, mut drip) = (length, Drip::new());
             buffer.reserve_exact(left);
             let done = loop {
                 match within(silence, response.chunk()).await {
@@ -145,6 +145,9 @@ impl Reply {
                     Ok(Some(chunk)) => {
                         left -= chunk.len();
                         buffer.extend_from_slice(&chunk);
+                        if let Err(told) = drip.more(chunk.len()) {
+                            break Err(Failure::passing(told));
+                        }
                     }
                     Ok(None) if left == 0 => break Ok(()),
                     Ok(None) => {

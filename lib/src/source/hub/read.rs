@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Url, header};
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, Run,
     code::Code,
+    drip::Drip,
     http::{Call, Failure, Get, Pace, Reply, url_shown},
     manifest::hex,
     rt,
@@ -117,12 +118,12 @@ impl Reading<'_> {
         let mut pace = Pace::of_part();
         let mut renewed = false;
         loop {
-            let before = buffer.len();
+            let (before, begun) = (buffer.len(), Instant::now());
             let rest = range.start + before as u64..range.end;
             let (read, outcome) = self.attempt(rest, buffer, &place, &mut renewed)?;
             buffer = read;
             let Err((failure, shown)) = outcome else { return Ok(buffer) };
-            if buffer.len() > before {
+            if Drip::was_worth(begun.elapsed(), buffer.len() - before) {
                 pace.got_further();
             }
             let failed = |why: String| {

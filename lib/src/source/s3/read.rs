@@ -6,7 +6,7 @@ use aws_sdk_s3::{operation::get_object::GetObjectOutput, primitives::ByteStream}
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Store, connect::Clients, trouble::Trouble};
-use crate::{Entry, Error, code::Code, shown::Shown};
+use crate::{Entry, Error, code::Code, drip::Drip, shown::Shown};
 
 /// How many attempts in a row may fail without a byte.
 const ATTEMPTS: u32 = 6;
@@ -155,7 +155,7 @@ pub(super) async fn range(
     })?;
     let mut pace = Pace::new(length as u64, left);
     while buffer.len() < length {
-        let before = buffer.len();
+        let (before, begun) = (buffer.len(), Instant::now());
         let clients = store.clients();
         match attempt(&store, &clients, &wanted, &mut buffer, length).await {
             Ok(()) => {}
@@ -165,7 +165,7 @@ pub(super) async fn range(
             }
             Err(Stop::Trouble(trouble)) if trouble.is_absent() => return Err(wanted.changed("is gone")),
             Err(Stop::Trouble(trouble)) => {
-                let progress = buffer.len() > before;
+                let progress = Drip::was_worth(begun.elapsed(), buffer.len() - before);
                 pace.wait(&store, &clients, &wanted.key, trouble, progress)
                     .await
                     .map_err(|error| error.with_name(&wanted.name))?;
@@ -269,6 +269,7 @@ pub(super) async fn fill(
     length: usize,
     stall: Duration,
 ) -> Result<(), Stop> {
+    let mut drip = Drip::new();
     loop {
         let chunk = match timeout(stall, body.next()).await {
             Err(_) => {
@@ -290,6 +291,7 @@ pub(super) async fn fill(
             return Err(Trouble::nonsense("sent more bytes than it was asked for").into());
         }
         buffer.extend_from_slice(&chunk);
+        drip.more(chunk.len()).map_err(|told| Trouble::cut(&told))?;
     }
 }
 
