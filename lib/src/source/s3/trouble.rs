@@ -209,6 +209,10 @@ impl Trouble {
                             public buckets are read without credentials where that is asked for";
                 return (Code::AccessDenied, Some(help));
             }
+            Kind::Certificate if self.told.contains("CaUsedAsEndEntity") => {
+                let help = "its certificate is that of an authority itself: give the store one that the authority issued";
+                return (Code::ServiceFailed, Some(help));
+            }
             Kind::Certificate => {
                 let help = "give the root certificate of the authority that the store's is of (AWS_CA_BUNDLE, --tls-ca FILE)";
                 return (Code::ServiceFailed, Some(help));
