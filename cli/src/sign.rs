@@ -256,8 +256,17 @@ fn verify_line(config: &SignConfig, public: Option<&PublicKey>, identity: &Ident
     if let Some(version) = &config.release {
         add("--version", &shell_word(version));
     }
-    if let Some(flag) = bare {
-        let _ = write!(line, " {flag}");
+    let bare = bare.map(|flag| (flag, None));
+    let stores = if config.model.place.is_remote() { config.stores.given() } else { Vec::new() };
+    for (flag, value) in bare.into_iter().chain(stores) {
+        match value {
+            Some(value) => {
+                let _ = write!(line, " {flag}={}", shell_word(&value));
+            }
+            None => {
+                let _ = write!(line, " {flag}");
+            }
+        }
     }
     if config.model.symlinks {
         line.push_str(" --allow-symlinks");

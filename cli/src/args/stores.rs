@@ -69,6 +69,25 @@ pub(crate) enum Reach {
 }
 
 impl StoreArgs {
+    /// The flags that were given, with their values, for a line to type.
+    pub(crate) fn given(&self) -> Vec<(&'static str, Option<String>)> {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let valued = [
+            ("--s3-endpoint-url", self.s3_endpoint_url.clone()),
+            ("--s3-region", self.s3_region.clone()),
+            ("--s3-profile", self.s3_profile.clone()),
+            ("--s3-path-style", self.s3_path_style.map(|given| given.to_string())),
+            ("--require-sse-kms", self.require_sse_kms.clone()),
+            ("--sse-c-key-file", self.sse_c_key_file.as_ref().map(path)),
+            ("--hf-endpoint", self.hf_endpoint.clone()),
+            ("--tls-ca", self.tls_ca.as_ref().map(path)),
+        ];
+        let hosts = self.hf_token_host.iter().map(|host| ("--hf-token-host", Some(host.clone())));
+        let bare = [("--s3-anonymous", self.s3_anonymous), ("--allow-http", self.allow_http)];
+        let bare = bare.into_iter().filter_map(|(flag, given)| given.then_some((flag, None)));
+        valued.into_iter().filter(|(_, value)| value.is_some()).chain(hosts).chain(bare).collect()
+    }
+
     /// How stores are reached, with the files that were named.
     ///
     /// # Errors

@@ -235,6 +235,10 @@ fn a_model_on_the_hub_is_signed_verified_and_pulled() {
     says(&case.run(&["verify", uri, "--public-key", "release.pub"]), 2, "without TLS");
     says(&case.verify(uri, &[]), 1, "signature-missing");
     says(&case.sign(uri, &["--upload"]), 0, "hf://acme/llama/model.sig");
+    // The line that is printed after signing works.
+    let said = case.sign(uri, &["--upload", "--force"]).out();
+    let line: Vec<&str> = said.lines().last().unwrap().trim().split(' ').skip(1).collect();
+    case.run(&line).expect_code(0);
     let verified = case.verify(uri, &[]);
     says(&verified, 0, "verified");
     // The branch is at another commit now, which the report names.

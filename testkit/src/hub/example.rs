@@ -44,8 +44,9 @@ pub fn serve_example() -> io::Result<Example> {
     let lines = vec![
         format!("export HF_ENDPOINT={} HF_TOKEN={}", hub.url(), hub.token()),
         format!("# acme/llama at {commit}; large files come from {}", hub.cdn_url()),
+        "weightseal keygen release".to_owned(),
+        "weightseal sign hf://acme/llama --allow-http --private-key release.key --upload".to_owned(),
         "weightseal verify hf://acme/llama --allow-http --public-key release.pub".to_owned(),
-        format!("weightseal verify hf://acme/llama@{commit} --allow-http --public-key release.pub"),
     ];
     Ok(Example { hub, lines })
 }

@@ -42,7 +42,7 @@ impl fmt::Display for Running {
 {minio}
 Sign and verify:
   weightseal keygen release
-  weightseal sign s3://{BUCKET}/llama --private-key release.key
+  weightseal sign s3://{BUCKET}/llama --private-key release.key --upload
   weightseal verify s3://{BUCKET}/llama --public-key release.pub
 
 The same in versitygw, with s3://{BUCKET}/llama:
