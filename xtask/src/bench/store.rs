@@ -295,7 +295,7 @@ pub(super) fn apart(command: &mut Command) -> &mut Command {
 
 /// The options of [`Stored::curl_config`] for files of these names and sizes below a URL.
 fn curl_config(place: &str, ca: &Path, files: &[(String, u64)], part: u64, at_once: usize) -> String {
-    let mut config = format!("parallel\nparallel-max = {at_once}\nfail-early\n");
+    let mut config = format!("parallel\nparallel-max = {at_once}\nfail-early\nno-progress-meter\n");
     // Where the first of each file's parts were asked for, the second follow, as we ask for them.
     let longest = files.iter().map(|(_, size)| *size).max().unwrap_or(0);
     let starts = (0..longest).step_by(usize::try_from(part).unwrap_or(usize::MAX).max(1));
@@ -311,7 +311,7 @@ fn curl_config(place: &str, ca: &Path, files: &[(String, u64)], part: u64, at_on
         let _ = write!(
             config,
             "url = \"{place}{name}\"\nrange = \"{first}-{last}\"\noutput = \"/dev/null\"\ncacert = \"{}\"\n\
-             noproxy = \"*\"\nsilent\nshow-error\nfail\nwrite-out = \"%{{size_download}}\\n\"\n",
+             noproxy = \"*\"\nfail\nwrite-out = \"%{{size_download}}\\n\"\n",
             ca.display()
         );
     }
