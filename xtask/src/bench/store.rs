@@ -214,7 +214,7 @@ impl Stores {
 
 impl Drop for Stores {
     fn drop(&mut self) {
-        // The end of its input ends it, and everything that it has started.
+        // The end of its input ends it, and with it every server, whose folders go then.
         self.pipes.get_mut().take();
         let start = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) {
@@ -223,6 +223,11 @@ impl Drop for Stores {
                 let _ = self.process.kill();
                 let _ = self.process.wait();
             }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let [own, _] = BESIDES;
+        let place = self.dir.join(own);
+        while fs::read_dir(&place).is_ok_and(|mut left| left.next().is_some()) && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(10));
         }
     }
