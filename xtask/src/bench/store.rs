@@ -214,7 +214,7 @@ impl Stores {
 
 impl Drop for Stores {
     fn drop(&mut self) {
-        // The end of its input ends it, and everything that it has started.
+        // The end of its input ends it, and with it every server, whose folders go then.
         self.pipes.get_mut().take();
         let start = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) {
@@ -223,6 +223,11 @@ impl Drop for Stores {
                 let _ = self.process.kill();
                 let _ = self.process.wait();
             }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let [own, _] = BESIDES;
+        let place = self.dir.join(own);
+        while fs::read_dir(&place).is_ok_and(|mut left| left.next().is_some()) && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -295,7 +300,7 @@ pub(super) fn apart(command: &mut Command) -> &mut Command {
 
 /// The options of [`Stored::curl_config`] for files of these names and sizes below a URL.
 fn curl_config(place: &str, ca: &Path, files: &[(String, u64)], part: u64, at_once: usize) -> String {
-    let mut config = format!("parallel\nparallel-max = {at_once}\nfail-early\n");
+    let mut config = format!("parallel\nparallel-max = {at_once}\nfail-early\nno-progress-meter\n");
     // Where the first of each file's parts were asked for, the second follow, as we ask for them.
     let longest = files.iter().map(|(_, size)| *size).max().unwrap_or(0);
     let starts = (0..longest).step_by(usize::try_from(part).unwrap_or(usize::MAX).max(1));
@@ -311,7 +316,7 @@ fn curl_config(place: &str, ca: &Path, files: &[(String, u64)], part: u64, at_on
         let _ = write!(
             config,
             "url = \"{place}{name}\"\nrange = \"{first}-{last}\"\noutput = \"/dev/null\"\ncacert = \"{}\"\n\
-             noproxy = \"*\"\nsilent\nshow-error\nfail\nwrite-out = \"%{{size_download}}\\n\"\n",
+             noproxy = \"*\"\nfail\nwrite-out = \"%{{size_download}}\\n\"\n",
             ca.display()
         );
     }

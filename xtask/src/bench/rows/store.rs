@@ -48,7 +48,7 @@ pub(super) fn verify(bench: &Bench<'_>) -> Done<Vec<Line>> {
             let local =
                 Signed { model: folder.clone(), signature: folder.join("model.sig"), ..signed.clone() };
             let verified = bench.watch.run(python.verify(&local, PYTHON_FLAG))?;
-            fs::remove_dir_all(&folder)?;
+            remove(&folder, signed)?;
             Ok(sample.then(verified))
         }
     });
@@ -144,7 +144,7 @@ pub(super) fn pull(bench: &Bench<'_>) -> Done<Vec<Line>> {
         let mut pull = Command::new(&bench.program);
         pull.args(["pull", &stored.uri()]).arg(&folder).arg("--public-key").arg(&signed.public_key);
         let sample = bench.watch.run(stored.lead(pull))?;
-        fs::remove_dir_all(&folder)?;
+        remove(&folder, &signed)?;
         Ok(sample)
     })
     .warm()
@@ -155,7 +155,7 @@ pub(super) fn pull(bench: &Bench<'_>) -> Done<Vec<Line>> {
             move || {
                 let folder = fetched(bench, signed)?;
                 let sample = download(bench, &boto3, stored, &folder, Some((PART, AT_ONCE)))?;
-                fs::remove_dir_all(&folder)?;
+                remove(&folder, signed)?;
                 Ok(sample)
             }
         }),
@@ -258,4 +258,16 @@ fn fetched(bench: &Bench<'_>, signed: &Signed) -> Done<PathBuf> {
     fs::create_dir_all(&beside)?;
     leave_room(&beside, signed.bytes, "the model that is fetched")?;
     Ok(beside.join("model"))
+}
+
+/// Removes what was fetched, all of which has to be there.
+fn remove(folder: &Path, signed: &Signed) -> Done {
+    for file in fs::read_dir(&signed.model)? {
+        let file = file?;
+        let fetched = folder.join(file.file_name()).metadata().map_or(0, |metadata| metadata.len());
+        if fetched != file.metadata()?.len() {
+            return Err(format!("{} was not fetched whole", file.file_name().display()).into());
+        }
+    }
+    Ok(fs::remove_dir_all(folder)?)
 }
