@@ -30,11 +30,14 @@ use crate::{
 /// The least memory that is worked with, in bytes.
 const LEAST_MEMORY: u64 = 1 << 20;
 
-/// How many parts there are room for besides those on their way: arrived, or being hashed.
-const WAITING: u64 = 8;
+/// So many parts of the largest size fit into memory at least, on their way, arrived or being hashed.
+const LEAST_PARTS: u64 = 16;
 
 /// After so many failures in a row, in times of the reads that are under way at once, the store as a whole is given up.
 const ROUNDS_OF_FAILURES: usize = 2;
+
+/// So many streams of SHA-256 at least are hashed together where they are there: one alone leaves most of a core idle.
+const PAIR: usize = 2;
 
 /// How long a thread sleeps at most before it asks whether the run may go on.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
@@ -103,9 +106,9 @@ pub(super) fn hash(
 struct Room {
     /// The length of a part, in bytes: a multiple of every digest's blocks.
     part: u64,
-    /// How many parts may be held, on their way included.
-    parts: usize,
-    /// How many are on their way at once.
+    /// How many bytes may be held, those on their way included.
+    memory: u64,
+    /// How many parts are on their way at once.
     reads: usize,
 }
 
@@ -113,11 +116,10 @@ impl Room {
     fn new(shape: Shape, memory: u64, plan: &Plan<'_>) -> Self {
         let memory = memory.max(LEAST_MEMORY);
         // Powers of two are whole blocks of every digest, and short files need no more than they have.
-        let most = 1 << shape.part.min(memory / (WAITING * 2)).max(64).ilog2();
+        let most = 1 << shape.part.min(memory / LEAST_PARTS).max(64).ilog2();
         let longest = plan.jobs.iter().map(super::Job::length).max().unwrap_or(0);
         let part = longest.max(64).checked_next_power_of_two().unwrap_or(most).min(most);
-        let parts = (memory / part).min(shape.reads as u64 + WAITING) as usize;
-        Room { part, parts, reads: shape.reads.min(parts - parts / 4) }
+        Room { part, memory, reads: shape.reads.max(1) }
     }
 }
 
@@ -150,9 +152,9 @@ struct Work {
     streams: BTreeMap<usize, Stream>,
     /// Jobs whose next part has arrived and that nobody is hashing.
     ready: VecDeque<usize>,
-    /// How many parts are held.
-    held: usize,
-    /// Their memory, to be used again.
+    /// How many bytes are held, or on their way.
+    held: u64,
+    /// The memory of large parts, to be used again.
     spare: Vec<Vec<u8>>,
     /// How many ranges failed since one came.
     failures: usize,
@@ -262,7 +264,7 @@ impl<'a> Pool<'a> {
             if let (Ok(bytes), Some(tee)) = (&fetched, self.tee) {
                 tee.take(ask.entry, ask.range.start, bytes).map_err(Stop::Run)?;
             }
-            self.arrived(ask.job, ask.entry, ask.range.start, fetched)?;
+            self.arrived(ask.job, ask.entry, &ask.range, fetched)?;
         }
         Ok(())
     }
@@ -280,10 +282,10 @@ impl<'a> Pool<'a> {
             if work.asking.is_empty() && work.waiting.is_empty() {
                 return Ok(None);
             }
-            if work.held < self.room.parts
+            if work.held + self.room.part <= self.room.memory
                 && let Some(ask) = self.ask(&mut work)
             {
-                work.held += 1;
+                work.held += ask.range.end - ask.range.start;
                 return Ok(Some(ask));
             }
             work = self.wait(work);
@@ -331,7 +333,21 @@ impl<'a> Pool<'a> {
         if !stream.to_ask.is_empty() {
             work.asking.push_back(job);
         }
-        Some(Ask { job, entry, range: start..end, buffer: work.spare.pop().unwrap_or_default() })
+        // Short parts have memory of their own, so that they do not take up that of long ones.
+        let buffer = if self.is_large(end - start) { work.spare.pop() } else { None };
+        Some(Ask { job, entry, range: start..end, buffer: buffer.unwrap_or_default() })
+    }
+
+    fn is_large(&self, bytes: u64) -> bool {
+        bytes > self.room.part / 2
+    }
+
+    /// Lets the memory of a part go.
+    fn let_go(&self, work: &mut Work, bytes: Vec<u8>) {
+        work.held -= bytes.len() as u64;
+        if self.is_large(bytes.len() as u64) {
+            work.spare.push(bytes);
+        }
     }
 
     /// Takes in what came of a part.
@@ -339,7 +355,7 @@ impl<'a> Pool<'a> {
         &self,
         job: usize,
         entry: &Entry,
-        start: u64,
+        range: &Range<u64>,
         fetched: Result<Vec<u8>, Error>,
     ) -> Result<(), Stop> {
         let work = &mut *lock(&self.state);
@@ -352,17 +368,14 @@ impl<'a> Pool<'a> {
         match fetched {
             Ok(bytes) if !stream.failed => {
                 work.failures = 0;
-                stream.arrived.insert(start, bytes);
-                if start == stream.next && stream.hasher.is_some() {
+                stream.arrived.insert(range.start, bytes);
+                if range.start == stream.next && stream.hasher.is_some() {
                     work.ready.push_back(job);
                 }
             }
-            Ok(bytes) => {
-                work.held -= 1;
-                work.spare.push(bytes);
-            }
+            Ok(bytes) => self.let_go(work, bytes),
             Err(error) => {
-                work.held -= 1;
+                work.held -= range.end - range.start;
                 work.failures += 1;
                 let given_up = matches!(error.code(), Code::ServiceFailed | Code::AccessDenied)
                     && work.failures >= ROUNDS_OF_FAILURES * self.room.reads;
@@ -381,12 +394,13 @@ impl<'a> Pool<'a> {
 
     /// A job that cannot be done: what was fetched of it is let go, and no more is asked for.
     fn give_up(&self, work: &mut Work, job: usize, error: Error) {
+        let mut arrived = BTreeMap::new();
         if let Some(stream) = work.streams.get_mut(&job) {
             stream.failed = true;
             stream.to_ask.start = stream.to_ask.end;
-            work.held -= stream.arrived.len();
-            work.spare.extend(std::mem::take(&mut stream.arrived).into_values());
+            arrived = std::mem::take(&mut stream.arrived);
         }
+        arrived.into_values().for_each(|bytes| self.let_go(work, bytes));
         work.asking.retain(|asking| *asking != job);
         work.ready.retain(|ready| *ready != job);
         self.results.note(job, Err(error));
@@ -418,9 +432,20 @@ impl<'a> Pool<'a> {
     /// Takes this thread's share of what is ready; no when everything is hashed.
     fn take(&self, pieces: &mut Vec<Piece>) -> Result<bool, Stop> {
         let mut work = lock(&self.state);
+        let mut patient = self.kernel.lanes() > 1;
         loop {
             self.check()?;
-            let share = work.ready.len().div_ceil(self.threads).min(self.kernel.lanes());
+            // Two streams are hashed in little more time than one: while there is room for more, a second is waited for.
+            let may_wait = work.ready.len() == 1
+                && work.streams.len() > 1
+                && work.held + self.room.part <= self.room.memory;
+            if patient && may_wait {
+                let woken = self.changed.wait_timeout(work, CHECK_EVERY);
+                let (again, waited) = woken.unwrap_or_else(PoisonError::into_inner);
+                (work, patient) = (again, !waited.timed_out());
+                continue;
+            }
+            let share = work.ready.len().div_ceil(self.threads).max(PAIR).min(self.kernel.lanes());
             for _ in 0..share {
                 let Some(job) = work.ready.pop_front() else { break };
                 let start = self.plan.jobs.get(job).map_or(0, |job| job.range.start);
@@ -473,8 +498,7 @@ impl<'a> Pool<'a> {
         let Piece { job, bytes, hasher, before, is_last, .. } = piece;
         let digest = is_last.then(|| finish(&hasher, &bytes, before + bytes.len() as u64));
         let work = &mut *lock(&self.state);
-        work.held -= 1;
-        work.spare.push(bytes);
+        self.let_go(work, bytes);
         if let Some(stream) = work.streams.get_mut(&job) {
             stream.hasher = Some(hasher);
             if let Some(digest) = digest {

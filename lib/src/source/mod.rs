@@ -139,8 +139,8 @@ pub struct Shape {
 impl Shape {
     /// Files on this machine.
     pub const LOCAL: Shape = Shape { reads: 0, part: 0 };
-    /// A server to which each read is a journey: 24 reads of 4 MiB.
-    pub const REMOTE: Shape = Shape { reads: 24, part: 4 << 20 };
+    /// A server to which each read is a journey: 16 reads of at most 4 MiB.
+    pub const REMOTE: Shape = Shape { reads: 16, part: 4 << 20 };
 }
 
 /// One thing that a source listed.
