@@ -62,6 +62,8 @@ pub(super) struct Session<'a> {
     /// This one was doing so.
     is_placing: bool,
     known: Known,
+    /// Files whose staged bytes are as a statement says: what another one says is held against the same bytes.
+    checked: HashSet<String>,
 }
 
 impl<'a> Session<'a> {
@@ -129,6 +131,7 @@ impl<'a> Session<'a> {
                         was_placing,
                         is_placing: false,
                         known,
+                        checked: HashSet::new(),
                     });
                 }
                 Ok(ready) => {
@@ -182,6 +185,7 @@ impl<'a> Session<'a> {
             if !report.findings.is_empty() {
                 break;
             }
+            self.checked.extend(one.files().map(|(_, entry)| entry.name.clone()));
         }
         Ok(())
     }
@@ -300,10 +304,16 @@ impl<'a> Session<'a> {
             .copied()
             .filter(|at| plan.jobs.get(*at).is_some_and(|job| self.staging.is_local(name(job), &job.range)))
             .collect();
-        self.hash_some(model, plan, &first, local.is_empty(), &mut hashes, run)?;
+        let is_doubted = |at: &usize| plan.jobs.get(*at).is_some_and(|job| !self.checked.contains(name(job)));
+        let tells = !local.iter().any(is_doubted);
+        self.hash_some(model, plan, &first, tells, &mut hashes, run)?;
         let mut again = Vec::new();
         for at in first.into_iter().filter(|at| local.contains(at)) {
             let (Some(job), expected) = (plan.jobs.get(at), plan.expected.get(at)) else { continue };
+            // Another statement was checked against these bytes: fetched again, they could be others.
+            if self.checked.contains(name(job)) {
+                continue;
+            }
             let is_wrong = match hashes.digests.get(at) {
                 Some(Some(Ok(digest))) => Some(digest) != expected,
                 Some(Some(Err(_))) => !self.staging.was_readable(name(job)),

@@ -25,6 +25,7 @@ use crate::good::{found, one, signer, trusting};
 mod good;
 mod in_place;
 mod killed;
+mod liars;
 mod refused;
 mod repair;
 mod resume;
