@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Access, AtFlags, FileType},
-    io::Errno,
-};
+use rustix::fs::{Access, AtFlags, FileType};
 
-use super::{Pull, journal::Journal, tree};
+use super::{
+    Pull,
+    journal::{Journal, Phase},
+    staging, tree,
+};
 use crate::{
     Bundle, Error,
     code::Code,
@@ -42,7 +43,7 @@ pub(super) enum Way {
 pub(super) struct Place {
     /// Its path, absolute.
     pub(super) path: PathBuf,
-    /// The folder it is in and its name there; none of the root of all folders.
+    /// The folder it is in and its name there; every place has them.
     pub(super) beside: Option<(OwnedFd, OsString)>,
     /// What stands there now.
     pub(super) old: Option<Old>,
@@ -56,6 +57,8 @@ pub(super) struct Old {
     pub(super) stamp: FileStamp,
     /// An earlier pull into it has left something there.
     is_unfinished: bool,
+    /// Something else stands in the place of what a pull would leave in it.
+    is_foreign: bool,
     /// The journal of an earlier pull into it which did not come to its end.
     pub(super) journal: Option<Journal>,
 }
@@ -77,12 +80,14 @@ impl Place {
             }
             _ => None,
         };
-        let found = match &beside {
-            Some((folder, name)) => tree::look(folder.as_fd(), name.as_os_str()).map_err(failed)?,
-            None => Some(rustix::fs::stat(&path).map_err(|error| failed(error.into()))?),
+        let Some(beside) = beside else {
+            let what = format!("{} is the root of all folders", Shown(&path.display().to_string()));
+            return Err(Error::new(Code::OutputExists, what).with_help("name a folder in it"));
         };
+        let (above, name) = (beside.0.as_fd(), beside.1.as_os_str());
+        let found = tree::look(above, name).map_err(failed)?;
         let Some(found) = found else {
-            return Ok(Place { path, beside, old: None, way: Way::Exchange });
+            return Ok(Place { path, beside: Some(beside), old: None, way: Way::Exchange });
         };
         match tree::kind(&found) {
             FileType::Directory => {}
@@ -93,22 +98,20 @@ impl Place {
                     .with_help("name a folder, or one that is not there yet"));
             }
         }
-        let folder = match &beside {
-            Some((above, name)) => tree::open(above.as_fd(), name.as_os_str()),
-            None => tree::open(rustix::fs::CWD, &path),
-        };
-        let folder = folder.map_err(failed)?;
+        let folder = tree::open(above, name).map_err(failed)?;
         let stamp = stamp(folder.as_fd()).map_err(failed)?;
         let own = tree::look(folder.as_fd(), PULL).map_err(failed)?;
         let is_unfinished = own.is_some_and(|own| tree::kind(&own) == FileType::Directory);
+        let is_foreign = is_unfinished
+            && tree::open(folder.as_fd(), PULL)
+                .and_then(|own| staging::is_foreign(own.as_fd(), false))
+                .unwrap_or(true);
         let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
-        let old = Old { folder, stamp, is_unfinished, journal };
+        let old = Old { folder, stamp, is_unfinished, is_foreign, journal };
         let exchange = !pull.in_place && !pull.repair && !is_unfinished;
-        let way = match &beside {
-            Some((above, name)) if exchange && can_exchange(above.as_fd(), name, &old.stamp) => Way::Exchange,
-            _ => Way::InPlace,
-        };
-        let place = Place { path, beside, old: Some(old), way };
+        let exchange = exchange && can_exchange(above, name, &old.stamp);
+        let way = if exchange { Way::Exchange } else { Way::InPlace };
+        let place = Place { path, beside: Some(beside), old: Some(old), way };
         place.may_be_replaced(pull.force)?;
         Ok(place)
     }
@@ -120,12 +123,16 @@ impl Place {
 
     /// Whether what stands there was made by us or signed: anything else is not taken away.
     fn may_be_replaced(&self, force: bool) -> Result<(), Error> {
-        let Some(old) = self.old.as_ref().filter(|old| !force && old.journal.is_none()) else {
+        // Files of a model that was being put there may stand without its signature.
+        let is_placing =
+            |old: &Old| old.journal.as_ref().is_some_and(|journal| journal.phase == Phase::Placing);
+        let Some(old) = self.old.as_ref().filter(|old| !force && !is_placing(old)) else {
             return Ok(());
         };
         let names = tree::names(old.folder.as_fd()).map_err(|error| failed(&self.path, error))?;
         let counts = |name: &[u8]| {
-            name != LOST_AND_FOUND.as_bytes() && !(name == PULL.as_bytes() && old.is_unfinished)
+            name != LOST_AND_FOUND.as_bytes()
+                && !(name == PULL.as_bytes() && old.is_unfinished && !old.is_foreign)
         };
         if !names.iter().any(|name| counts(name.to_bytes())) {
             return Ok(());
@@ -193,23 +200,5 @@ fn plain(path: &Path) -> io::Result<PathBuf> {
 fn can_exchange(above: BorrowedFd<'_>, name: &OsStr, stamp: &FileStamp) -> bool {
     let writable = rustix::fs::accessat(above, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
     let device = rustix::fs::fstat(above).map(|stat| stat.st_dev);
-    writable.is_ok() && device == Ok(stamp.device) && !is_mount_point(above, name)
-}
-
-/// Whether another file system, or another part of the same one, is mounted there, as far as the kernel tells (Linux 5.8).
-#[cfg(target_os = "linux")]
-fn is_mount_point(above: BorrowedFd<'_>, name: &OsStr) -> bool {
-    use rustix::fs::{StatxAttributes, StatxFlags};
-
-    match rustix::fs::statx(above, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-        Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
-        Err(Errno::NOSYS) => false,
-        Err(_) => true,
-    }
-}
-
-/// The portable twin: the device alone tells.
-#[cfg(not(target_os = "linux"))]
-fn is_mount_point(_: BorrowedFd<'_>, _: &OsStr) -> bool {
-    false
+    writable.is_ok() && device == Ok(stamp.device) && !tree::is_mount_point(above, name)
 }

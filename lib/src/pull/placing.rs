@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    ffi::CStr,
+    ffi::{CStr, OsStr},
     io,
     os::fd::{AsFd as _, BorrowedFd},
 };
 
 use rustix::{
-    fs::{FileType, RenameFlags},
+    fs::{FileType, RenameFlags, Stat},
     io::Errno,
 };
 
@@ -47,9 +47,13 @@ pub(super) fn exchange(
     run.check()?;
     place.unchanged()?;
     let exchanged = match &place.old {
-        Some(_) => {
-            rustix::fs::renameat_with(container, MODEL, above, name.as_os_str(), RenameFlags::EXCHANGE)
-                .map_err(Into::into)
+        Some(old) => {
+            let stood = (old.stamp.device, old.stamp.inode);
+            match exchange_folders(container, above.as_fd(), name, stood) {
+                Ok(true) => Ok(()),
+                Ok(false) => return Err(place.changed()),
+                Err(error) => Err(error),
+            }
         }
         None => tree::rename_new(container, MODEL, above.as_fd(), name.as_os_str()),
     };
@@ -62,6 +66,31 @@ pub(super) fn exchange(
     })?;
     tree::sync(above).map_err(failed)
 }
+
+/// Exchanges the new model with the old one; whether what was taken away is what stood there, by its device and inode. Where
+/// somebody has put something else there, it is given back.
+fn exchange_folders(
+    container: BorrowedFd<'_>,
+    above: BorrowedFd<'_>,
+    name: &OsStr,
+    stood: (u64, u64),
+) -> io::Result<bool> {
+    let inode = |stat: Option<Stat>| stat.map(|stat| (stat.st_dev, stat.st_ino));
+    let exchange = || rustix::fs::renameat_with(container, MODEL, above, name, RenameFlags::EXCHANGE);
+    let ours = inode(tree::look(container, MODEL)?);
+    exchange()?;
+    if inode(tree::look(container, MODEL)?) == Some(stood) {
+        return Ok(true);
+    }
+    if exchange().is_err() || inode(tree::look(container, MODEL)?) != ours {
+        // Whatever it is, it is not ours to be removed.
+        rustix::fs::renameat(container, MODEL, container, NOT_OURS)?;
+    }
+    Ok(false)
+}
+
+/// What was taken away and is not ours, in the folder where a pull stages.
+const NOT_OURS: &str = "not-ours";
 
 /// Whether folders can be exchanged here at all: not every network file system can.
 pub(super) fn can_exchange(container: BorrowedFd<'_>) -> io::Result<bool> {
@@ -192,3 +221,37 @@ fn prune_one(
 
 /// Names at the top of a folder that a pull uses itself, so that no file of a model can have them.
 pub(super) const RESERVED: [&str; 2] = [SIGNATURE, PULL];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt as _};
+
+    use super::*;
+
+    #[test]
+    fn only_what_stood_there_is_taken_away() {
+        let dir = testkit::temporary().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["container/model", "dest", "precious"] {
+            fs::create_dir_all(path(name)).unwrap();
+            fs::write(path(name).join("x"), name).unwrap();
+        }
+        let stat = path("dest").metadata().unwrap();
+        let above = tree::open(rustix::fs::CWD, dir.path()).unwrap();
+        let container = tree::open(above.as_fd(), "container").unwrap();
+        let exchange = || {
+            let stood = (stat.dev(), stat.ino());
+            exchange_folders(container.as_fd(), above.as_fd(), "dest".as_ref(), stood).unwrap()
+        };
+        let says = |name: &str| fs::read_to_string(path(name).join("x")).unwrap();
+        // Somebody has put another folder there after it was looked at.
+        fs::rename(path("dest"), path("away")).unwrap();
+        fs::rename(path("precious"), path("dest")).unwrap();
+        assert!(!exchange());
+        assert_eq!([says("dest"), says("container/model")], ["precious", "container/model"]);
+        fs::rename(path("dest"), path("precious")).unwrap();
+        fs::rename(path("away"), path("dest")).unwrap();
+        assert!(exchange());
+        assert_eq!([says("dest"), says("container/model")], ["container/model", "dest"]);
+    }
+}

@@ -262,7 +262,16 @@ mod tests {
     use super::*;
 
     fn pages(prefix: &str) -> Pages<'_> {
-        Pages { at: "s3://b".to_owned(), prefix, last: None, seen: None, count: 0, empty: 0, token: None }
+        Pages {
+            at: "s3://b".to_owned(),
+            prefix,
+            last: None,
+            seen: None,
+            count: 0,
+            empty: 0,
+            trail: Vec::new(),
+            token: None,
+        }
     }
 
     fn object(key: &str, size: i64) -> Object {
