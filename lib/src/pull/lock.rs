@@ -63,7 +63,11 @@ impl Lock {
             let file = match rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600)) {
                 Ok(file) => File::from(file),
                 // The folder was removed between the two steps.
-                Err(Errno::NOENT) => continue,
+                Err(Errno::NOENT) if tries < TRIES => {
+                    tries += 1;
+                    thread::sleep(POLL);
+                    continue;
+                }
                 Err(error) => return Err(failed(error.into())),
             };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -103,5 +107,22 @@ impl Lock {
     /// Removes the file and lets go.
     pub(super) fn release(self) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_gone_for_good_is_an_error() {
+        let dir = testkit::temporary().unwrap();
+        let path = dir.path().join("gone");
+        std::fs::create_dir(&path).unwrap();
+        let folder = tree::open(rustix::fs::CWD, &path).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        let open = || folder.try_clone();
+        let error = Lock::take(&open, "lock".as_ref(), false, "dest", &Run::new()).unwrap_err();
+        assert_eq!(error.code(), Code::IoFailed);
     }
 }

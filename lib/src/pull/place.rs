@@ -109,7 +109,7 @@ impl Place {
         let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
         let old = Old { folder, stamp, is_unfinished, is_foreign, journal };
         let exchange = !pull.in_place && !pull.repair && !is_unfinished;
-        let exchange = exchange && can_exchange(above, name, &old.stamp);
+        let exchange = exchange && can_exchange(above, name, old.folder.as_fd());
         let way = if exchange { Way::Exchange } else { Way::InPlace };
         let place = Place { path, beside: Some(beside), old: Some(old), way };
         place.may_be_replaced(pull.force)?;
@@ -196,9 +196,24 @@ fn plain(path: &Path) -> io::Result<PathBuf> {
     if ends_plainly { Ok(absolute) } else { absolute.canonicalize() }
 }
 
-/// Whether the folder lies on the same file system as the one above it, which may be written.
-fn can_exchange(above: BorrowedFd<'_>, name: &OsStr, stamp: &FileStamp) -> bool {
-    let writable = rustix::fs::accessat(above, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
-    let device = rustix::fs::fstat(above).map(|stat| stat.st_dev);
-    writable.is_ok() && device == Ok(stamp.device) && !tree::is_mount_point(above, name)
+/// Whether the folder lies on the same file system as the one above it, and both may be written: a folder that is moved into
+/// another one is written to, since it names the one above it.
+fn can_exchange(above: BorrowedFd<'_>, name: &OsStr, folder: BorrowedFd<'_>) -> bool {
+    let is_writable = |folder| {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(folder, ".", access, AtFlags::empty()).is_ok()
+    };
+    let (Ok(upper), Ok(own)) = (rustix::fs::fstat(above), rustix::fs::fstat(folder)) else { return false };
+    // Under a sticky folder everybody moves what is his.
+    let user = rustix::process::geteuid();
+    let is_sticky = upper.st_mode & STICKY != 0;
+    let moves = !is_sticky || user.is_root() || [upper.st_uid, own.st_uid].contains(&user.as_raw());
+    moves
+        && is_writable(above)
+        && is_writable(folder)
+        && upper.st_dev == own.st_dev
+        && !tree::is_mount_point(above, name)
 }
+
+/// The sticky bit of a folder's mode.
+const STICKY: u32 = 0o1000;

@@ -4,15 +4,16 @@ use std::{
     collections::{BTreeSet, HashSet},
     ffi::{CStr, OsStr},
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{FileType, RenameFlags, Stat},
+    fs::{Access, AtFlags, FileType, Mode, RenameFlags, Stat},
     io::Errno,
 };
 
 use super::{
+    folders_above,
     journal::{Journal, Phase},
     place::{LOST_AND_FOUND, Old, Place, SIGNATURE, failed},
     staging::{MODEL, Staging},
@@ -59,9 +60,8 @@ pub(super) fn exchange(
     };
     exchanged.map_err(|error: io::Error| match Errno::from_io_error(&error) {
         Some(Errno::EXIST | Errno::NOENT | Errno::NOTEMPTY) => place.changed(),
-        Some(Errno::XDEV | Errno::BUSY | Errno::INVAL) => {
-            failed(error).with_help("the folder cannot be exchanged as a whole: pull into it in place")
-        }
+        Some(Errno::XDEV | Errno::BUSY | Errno::INVAL | Errno::PERM | Errno::ACCESS) => failed(error)
+            .with_help("the folder cannot be exchanged as a whole: pull into it in place (--in-place)"),
         _ => failed(error),
     })?;
     tree::sync(above).map_err(failed)
@@ -129,6 +129,7 @@ pub(super) fn in_place(
     // Before anything is touched: there is room for it.
     let bundle = signature.to_json();
     tree::write_new(container, SIGNATURE, bundle.as_bytes(), PUBLIC).map_err(failed)?;
+    make_folders(folder, staging).map_err(failed)?;
     journal.phase = Phase::Placing;
     staging.write_journal(&journal).map_err(failed)?;
     tree::sync(folder).map_err(failed)?;
@@ -138,6 +139,55 @@ pub(super) fn in_place(
     move_files(staging, folder, false).map_err(failed)?;
     rustix::fs::renameat(container, SIGNATURE, folder, SIGNATURE).map_err(|error| failed(error.into()))?;
     tree::sync(folder).map_err(failed)
+}
+
+/// Makes all folders that the new model needs, and looks whether they can be written to. When it fails there is none of those
+/// that it has made.
+fn make_folders(to: BorrowedFd<'_>, staging: &Staging) -> io::Result<()> {
+    let names = staging.files.iter().filter(|file| !file.is_kept).map(|file| file.name.as_str());
+    // Those above come before those in them.
+    let folders: BTreeSet<&str> = folders_above(names).into_iter().collect();
+    let mut made = Vec::new();
+    let done = is_writable(to)
+        .and_then(|()| folders.into_iter().try_for_each(|folder| make_folder(to, folder, &mut made)));
+    if done.is_err() {
+        for (above, name) in made.into_iter().rev() {
+            // An empty folder that stays is no part of a model.
+            let _ = rustix::fs::unlinkat(&above, name, AtFlags::REMOVEDIR);
+        }
+    }
+    done
+}
+
+fn make_folder<'a>(to: BorrowedFd<'_>, path: &'a str, made: &mut Vec<(OwnedFd, &'a str)>) -> io::Result<()> {
+    let mut at = tree::open(to, ".")?;
+    let mut parts = path.split('/').peekable();
+    while let Some(part) = parts.next() {
+        match rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(tree::OPEN_TO_READERS)) {
+            Ok(()) => {
+                let above = at.try_clone()?;
+                at = tree::open(at.as_fd(), part)?;
+                made.push((above, part));
+            }
+            Err(Errno::EXIST) => match tree::look(at.as_fd(), part)? {
+                Some(stat) if tree::kind(&stat) == FileType::Directory => {
+                    at = tree::open(at.as_fd(), part)?;
+                }
+                // What stands in the way is removed first.
+                _ => return Ok(()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+        if parts.peek().is_none() {
+            is_writable(at.as_fd())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_writable(folder: BorrowedFd<'_>) -> io::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(folder, ".", access, AtFlags::empty())?)
 }
 
 /// Moves every staged file to its name beneath `to`, folders made on the way, and syncs the folders.
@@ -169,16 +219,7 @@ fn move_files(staging: &Staging, to: BorrowedFd<'_>, is_new: bool) -> io::Result
 
 /// Removes what the new model does not have, and whatever stands in the way of its files and folders.
 fn prune(folder: BorrowedFd<'_>, staging: &Staging) -> io::Result<()> {
-    let mut folders = HashSet::new();
-    for file in &staging.files {
-        let mut name = file.name.as_str();
-        while let Some((above, _)) = name.rsplit_once('/') {
-            if !folders.insert(above) {
-                break;
-            }
-            name = above;
-        }
-    }
+    let folders = folders_above(staging.files.iter().map(|file| file.name.as_str()));
     let stays = [PULL, LOST_AND_FOUND];
     for name in tree::names(folder)? {
         if name.to_str().is_ok_and(|name| stays.contains(&name)) {

@@ -212,11 +212,17 @@ impl<'a> Session<'a> {
         };
         found.findings.retain(|finding| !stands(finding));
         // A name of the model can lead through no link, nor can a file stand where a folder has to.
+        let mut first_below = HashMap::new();
+        for file in self.staging.files.iter().rev() {
+            run.check()?;
+            let above = file.name.match_indices('/').filter_map(|(at, _)| file.name.get(..at));
+            first_below.extend(above.map(|above| (above, &file.name)));
+        }
         for entry in self.before.iter().filter(|entry| entry.kind != Kind::Folder) {
-            let below = format!("{}/", entry.name);
-            if let Some(file) = self.staging.files.iter().find(|file| file.name.starts_with(&below)) {
+            run.check()?;
+            if let Some(name) = first_below.get(entry.name.as_str()) {
                 let what = format!("no folder stands in the place of {:?}", Shown(&entry.name));
-                found.findings.push(Finding::new(Code::NotAFile, what).about(&*file.name));
+                found.findings.push(Finding::new(Code::NotAFile, what).about(name.as_str()));
             }
         }
         found.findings.dedup();
@@ -378,7 +384,13 @@ impl<'a> Session<'a> {
             self.is_placing = is_placing(&self.place);
             self.is_mixed |= self.is_placing;
         }
-        placed
+        placed.map_err(|error| match error.code() {
+            Code::DiskFull if self.is_placing => error.with_help(
+                "files of the new model stand beside those of the old one, so that it is pull-unfinished: free some \
+                 room and pull again",
+            ),
+            _ => error,
+        })
     }
 
     /// Removes all that served the pull, the old model included.

@@ -132,7 +132,8 @@ fn a_model_is_not_pulled_into_itself() {
     world.put_old();
     let model = Model::open(world.dest()).unwrap();
     fs::create_dir(world.dest().join("gone/inner")).unwrap();
-    for dest in [world.dest(), world.dest().join("gone/inner"), world.dir.path().to_owned()] {
+    let inside = |name: &str| world.dest().join(name);
+    for dest in [world.dest(), inside("gone/inner"), inside("gone/new"), world.dir.path().to_owned()] {
         let failure =
             model.pull(&world.policy(), one(&world.old.bundle), &Pull::new(&dest), &Run::new()).unwrap_err();
         assert_eq!(found(failure.report()), BTreeSet::from([Code::ArgumentsConflict]), "{dest:?}");
@@ -146,6 +147,8 @@ fn names_that_a_disk_or_the_pull_itself_cannot_take_are_refused() {
     for (name, code) in [
         ("model.sig", Code::OutputExists),
         ("model.sig/x", Code::OutputExists),
+        ("Model.SIG", Code::OutputExists),
+        (".Weightseal", Code::OutputExists),
         (".weightseal/journal", Code::OutputExists),
         ("deploy/x", Code::NotAFile),
         (&"x".repeat(256), Code::FileNameInvalid),

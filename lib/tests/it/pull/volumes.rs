@@ -235,6 +235,35 @@ fn folders_of_an_old_model_that_were_locked_are_removed() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_found_before_anything_is_touched() {
+    as_a_user("pull::volumes::a_folder_that_cannot_be_written_is_found_before_anything_is_touched", || {
+        for in_place in [false, true] {
+            let world = World::files();
+            world.put_old();
+            locked(&world.dest(), 0o555);
+            let source = world.new.source();
+            world.refused(&source, &world.pull().in_place(in_place), &[Code::PermissionDenied]);
+            assert_eq!(source.read(), 0);
+            world.stands(&world.old);
+            world.nothing_beside();
+            locked(&world.dest(), 0o755);
+        }
+        let world = World::files();
+        world.put_old();
+        locked(&world.dest().join("weights"), 0o555);
+        let pull = world.pull().in_place(true);
+        world.refused(&world.new.source(), &pull, &[Code::PermissionDenied]);
+        let mut there = tree(&world.dest());
+        there.retain(|name, _| !name.starts_with(".weightseal/"));
+        assert!(there == world.old.placed());
+        locked(&world.dest().join("weights"), 0o755);
+        let source = world.new.source();
+        world.pulled(&source, &pull);
+        assert_eq!(source.read(), 0, "all was kept");
+    });
+}
+
+#[test]
 fn what_another_user_has_left_is_not_made_use_of() {
     if !rustix::process::geteuid().is_root() {
         return testkit::skip_or_fail(Missing::new("root", "files of another user are needed"));
