@@ -68,6 +68,9 @@ impl Lock {
                     thread::sleep(POLL);
                     continue;
                 }
+                Err(Errno::ACCESS) if matches!(tree::look(folder.as_fd(), name), Ok(Some(_))) => {
+                    return Err(somebody_elses(dest));
+                }
                 Err(error) => return Err(failed(error.into())),
             };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -108,6 +111,12 @@ impl Lock {
     pub(super) fn release(self) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())?)
     }
+}
+
+/// Another user has begun a pull into a folder, and has left what this one may not touch.
+pub(super) fn somebody_elses(dest: &str) -> Error {
+    let what = format!("somebody else is pulling into {}, or has begun to", Shown(dest));
+    Error::new(Code::PermissionDenied, what).with_help("have him finish, or remove what his pull has left")
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub(super) const SIGNATURE: &str = "model.sig";
 /// What a disk's own root has, and no model.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
+/// Longest name of a folder that has something beside it which is called after it, in bytes.
+const NAME_BYTES: usize = 220;
+
 /// How the new model comes into its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -86,7 +89,16 @@ impl Place {
         };
         let (above, name) = (beside.0.as_fd(), beside.1.as_os_str());
         let found = tree::look(above, name).map_err(failed)?;
+        // Beside it there is to be room for names that are longer.
+        let is_short = name.len() <= NAME_BYTES;
         let Some(found) = found else {
+            if !is_short {
+                let what = format!(
+                    "the name of the folder {} is longer than {NAME_BYTES} bytes",
+                    Shown(&path.display().to_string())
+                );
+                return Err(Error::new(Code::BadArgument, what).with_help("choose a shorter name"));
+            }
             return Ok(Place { path, beside: Some(beside), old: None, way: Way::Exchange });
         };
         match tree::kind(&found) {
@@ -108,7 +120,7 @@ impl Place {
                 .unwrap_or(true);
         let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
         let old = Old { folder, stamp, is_unfinished, is_foreign, journal };
-        let exchange = !pull.in_place && !pull.repair && !is_unfinished;
+        let exchange = is_short && !pull.in_place && !pull.repair && !is_unfinished;
         let exchange = exchange && can_exchange(above, name, old.folder.as_fd());
         let way = if exchange { Way::Exchange } else { Way::InPlace };
         let place = Place { path, beside: Some(beside), old: Some(old), way };

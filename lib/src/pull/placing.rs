@@ -43,6 +43,9 @@ pub(super) fn exchange(
     staging.write_journal(&journal).map_err(failed)?;
     move_files(staging, model.as_fd(), true).map_err(failed)?;
     tree::write(model.as_fd(), SIGNATURE, signature.to_json().as_bytes(), PUBLIC).map_err(failed)?;
+    if let Some(old) = &place.old {
+        narrow(model.as_fd(), old.folder.as_fd()).map_err(failed)?;
+    }
     tree::sync(container).map_err(failed)?;
 
     run.check()?;
@@ -65,6 +68,16 @@ pub(super) fn exchange(
         _ => failed(error),
     })?;
     tree::sync(above).map_err(failed)
+}
+
+/// Takes from a folder what nobody but its owner may do in the one that it replaces.
+fn narrow(model: BorrowedFd<'_>, old: BorrowedFd<'_>) -> io::Result<()> {
+    let (own, old) = (rustix::fs::fstat(model)?.st_mode, rustix::fs::fstat(old)?.st_mode);
+    let narrowed = own & (old | tree::OURS_ALONE);
+    match narrowed == own {
+        true => Ok(()),
+        false => Ok(rustix::fs::fchmod(model, Mode::from_raw_mode(narrowed))?),
+    }
 }
 
 /// Exchanges the new model with the old one; whether what was taken away is what stood there, by its device and inode. Where

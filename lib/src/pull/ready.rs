@@ -1,13 +1,16 @@
 //! Making ready: what an earlier pull has left is looked at, and taken up or removed.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use rustix::fs::{AtFlags, Mode};
 
 use super::{
     Pull,
     journal::{Journal, Phase},
-    lock::Lock,
+    lock::{Lock, somebody_elses},
     place::{Place, Way, failed},
     placing,
     session::{above, container_name, listed, old_folder, open_local, remove_container},
@@ -62,7 +65,10 @@ pub(super) fn prepare(
         Way::InPlace => tree::open(lock.folder(), "."),
     };
     left.stays = true;
-    let container = container.map_err(failed)?;
+    let container = container.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if stands_beside(place) => somebody_elses(&place.shown()),
+        _ => failed(error),
+    })?;
     let earlier = Journal::read(container.as_fd());
     if is_foreign(container.as_fd(), place.way == Way::Exchange).map_err(failed)? {
         let what = format!("{} is in the way, and nothing that a pull has left", Shown(&staged_at(place)));
@@ -126,6 +132,12 @@ pub(super) fn prepare(
     Ok(Ready::To(Box::new((staging, journal, before, earlier))))
 }
 
+/// Whether there is something where a pull would stage beside the folder.
+fn stands_beside(place: &Place) -> bool {
+    let found = above(place).map(|above| tree::look(above, container_name(place, "").as_os_str()));
+    place.way == Way::Exchange && matches!(found, Ok(Ok(Some(_))))
+}
+
 /// Where a pull stages, to be shown.
 fn staged_at(place: &Place) -> String {
     let path = match place.way {
@@ -149,9 +161,7 @@ fn is_ours_alone(place: &Place, container: BorrowedFd<'_>, stays: &mut bool) -> 
     let folder = rustix::fs::fstat(container).map_err(|error| failed(error.into()))?;
     if file.is_none_or(|file| file.st_uid != folder.st_uid) {
         *stays = true;
-        let what = format!("somebody else is pulling into {}, or has begun to", Shown(&place.shown()));
-        return Err(Error::new(Code::PermissionDenied, what)
-            .with_help("have him finish, or remove what his pull has left"));
+        return Err(somebody_elses(&place.shown()));
     }
     if folder.st_mode & 0o022 == 0 {
         return Ok(true);
