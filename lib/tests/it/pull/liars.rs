@@ -90,12 +90,12 @@ fn every_statement_is_held_against_the_bytes_that_are_put_in_place() {
     let [one, two] = releases();
     let [files, other, shards] = kinds();
     for (statements, changes) in [
-        (vec![(&one, files.clone()), (&one, other.clone())], false),
-        (vec![(&one, files.clone()), (&one, other.clone()), (&one, shards.clone())], false),
-        (vec![(&one, files.clone()), (&two, other.clone())], true),
-        (vec![(&one, files.clone()), (&two, shards.clone())], true),
-        (vec![(&one, files.clone()), (&two, files.clone())], true),
-        (vec![(&one, shards.clone()), (&two, other.clone()), (&one, files.clone())], true),
+        (vec![(&one, files), (&one, other)], false),
+        (vec![(&one, files), (&one, other), (&one, shards)], false),
+        (vec![(&one, files), (&two, other)], true),
+        (vec![(&one, files), (&two, shards)], true),
+        (vec![(&one, files), (&two, files)], true),
+        (vec![(&one, shards), (&two, other), (&one, files)], true),
     ] {
         for in_place in [false, true] {
             let dir = temporary().unwrap();
@@ -133,14 +133,11 @@ fn a_store_cannot_answer_two_statements_with_two_models() {
         codes(Model::from_source(Liar::new(&one, &two)).verify(&policy, &bundles, &Run::new()))
     };
     for kind in kinds() {
-        assert_eq!(verify(&[(&one, kind.clone())]), BTreeSet::new());
-        assert_eq!(
-            verify(&[(&one, kind.clone()), (&two, kind.clone())]),
-            BTreeSet::from([Code::StatementsDiffer])
-        );
+        assert_eq!(verify(&[(&one, kind)]), BTreeSet::new());
+        assert_eq!(verify(&[(&one, kind), (&two, kind)]), BTreeSet::from([Code::StatementsDiffer]));
     }
     for (a, b) in [(&files, &other), (&files, &shards), (&shards, &other)] {
-        assert_eq!(verify(&[(&one, a.clone()), (&two, b.clone())]), BTreeSet::from([Code::StatementsUnlike]));
+        assert_eq!(verify(&[(&one, *a), (&two, *b)]), BTreeSet::from([Code::StatementsUnlike]));
     }
     // On this disk it is the file system that tells of changes.
     let dir = temporary().unwrap();
