@@ -32,7 +32,7 @@ mod resume;
 mod volumes;
 
 /// How long each large file is, in bytes.
-const LARGE: usize = (2 << 20) + 9;
+const LARGE: usize = (1 << 20) + 9;
 
 /// The shards of those that are signed in shards.
 const SHARD: u64 = 256 << 10;

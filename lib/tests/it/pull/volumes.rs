@@ -101,7 +101,7 @@ fn another_part_of_the_same_file_system_is_a_mount_point_too() {
 #[test]
 fn a_disk_without_room_is_told_before_anything_is_fetched() {
     let world = World::files();
-    let Some(_mounted) = Mounted::new(world.dir.path(), 4 << 10) else { return };
+    let Some(_mounted) = Mounted::new(world.dir.path(), 2 << 10) else { return };
     let source = world.new.source();
     world.refused(&source, &world.pull(), &[Code::DiskFull]);
     assert_eq!(source.read(), 0);
