@@ -98,6 +98,10 @@ fn exchange_folders(
     if exchange().is_err() || inode(tree::look(container, MODEL)?) != ours {
         // Whatever it is, it is not ours to be removed.
         rustix::fs::renameat(container, MODEL, container, NOT_OURS)?;
+        let what = format!(
+            "somebody has put another folder there, which is kept as {NOT_OURS} in the one where the pull stages"
+        );
+        return Err(io::Error::other(what));
     }
     Ok(false)
 }
