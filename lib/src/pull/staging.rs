@@ -59,7 +59,7 @@ pub(super) const OURS: [&CStr; 10] = [
 ];
 
 /// What of it can be there before the journal is.
-const BEFORE_THE_JOURNAL: [&[u8]; 3] = [b"lock", b"probe", b"journal.new"];
+const BEFORE_THE_JOURNAL: [&[u8]; 5] = [b"lock", b"probe", b"probe-a", b"probe-b", b"journal.new"];
 
 /// Whether something lies in a folder where a pull would stage that no pull has put there. In the folder that is pulled into
 /// a journal counts that cannot be read; beside it, where others may write, it has to be one.

@@ -185,3 +185,18 @@ fn a_pull_that_was_killed_after_the_exchange_is_hashed_again_and_not_fetched() {
         }
     }
 }
+
+#[test]
+fn what_is_left_of_a_pull_that_was_killed_before_its_journal_is_taken_away() {
+    for left in ["probe-a", "probe-b", "probe", "journal.new"] {
+        let world = World::files();
+        world.put_old();
+        let beside = world.dir.path().join(".dest.weightseal-pull");
+        fs::create_dir(&beside).unwrap();
+        match left {
+            "probe-a" | "probe-b" => fs::create_dir(beside.join(left)).unwrap(),
+            _ => fs::write(beside.join(left), "").unwrap(),
+        }
+        world.pulled(&world.new.source(), &world.pull());
+    }
+}
