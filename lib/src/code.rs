@@ -217,6 +217,7 @@ codes! {
     AccessDenied, "access-denied", CouldNotTell, "a store refused access", "check the credentials, and what they may read";
     ListingInvalid, "listing-invalid", CouldNotTell, "a store's list of the model's files contradicts itself, or is not whole", "try again; when it stays so, do not use this store or mirror";
     NotStated, "not-stated", CouldNotTell, "the store states no digest that could be compared with the signed one", "verify by reading the bytes: without --stated";
+    StatementsUnlike, "statements-unlike", CouldNotTell, "the accepted signatures hash the model in different ways, and its store could answer each of them with other bytes", "pull the model and verify the copy, or give signatures of one kind";
     PullUnfinished, "pull-unfinished", CouldNotTell, "a pull into this folder is under way, or was cut", "wait for it, or run weightseal pull again";
     IoFailed, "io-failed", CouldNotTell, "reading or writing failed", "check the disk or the network file system, and try again";
     DiskFull, "disk-full", CouldNotTell, "there is no room left to write the result", "free some room and try again; nothing was left behind";

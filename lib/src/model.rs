@@ -26,6 +26,8 @@ mod measure;
 mod paths;
 mod stated;
 
+use content::Agreement;
+
 /// A model: where it is, what it is called, and which of its files count.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -316,6 +318,13 @@ impl Model {
             return Err(Error::new(Code::AssuranceTooLow, what));
         }
         let model = self.with_signatures(bundles, policy);
+        let agreement = if self.is_on_disk() { Agreement::Same } else { self.agreement(statements) };
+        if agreement == Agreement::Unlike {
+            let what = format!(
+                "the signatures hash {model} in different ways, and its store could answer each with other bytes"
+            );
+            return Err(Error::new(Code::StatementsUnlike, what));
+        }
         let mut hashed = content::Hashed::default();
         let mut checked: Vec<&Manifest> = Vec::new();
         for statement in statements {
@@ -330,7 +339,29 @@ impl Model {
                 break;
             }
         }
+        if agreement == Agreement::Differ && report.findings.is_empty() {
+            // No bytes are as all of them say: the store has given each of them its own.
+            let what = format!("the signatures say different things of {model}, and all proved to be right");
+            report.findings.push(Finding::new(Code::StatementsDiffer, what));
+        }
         Ok(())
+    }
+
+    /// Whether the model lies on this disk, where the stamps of its files tell of every change. What a store says of changes is
+    /// the store's own word.
+    fn is_on_disk(&self) -> bool {
+        matches!(self.uri, Some(ModelUri::Path(_)))
+    }
+
+    /// How far the statements say the same of the files that they share.
+    fn agreement(&self, statements: &[VerifiedStatement]) -> Agreement {
+        let base_name = self.source.base_name();
+        let whole = if self.source.is_single_file() { base_name.as_str() } else { "." };
+        let manifests: Vec<&Manifest> = statements.iter().map(|one| one.statement().manifest()).collect();
+        let others = manifests.iter().enumerate().flat_map(|(at, one)| {
+            manifests.iter().skip(at + 1).filter(move |other| *other != one).map(move |other| (*one, *other))
+        });
+        others.map(|(one, other)| content::agreement(one, other, whole)).max().unwrap_or(Agreement::Same)
     }
 
     /// The same, without these bundles among its files, and with what a policy file says of files that count.

@@ -27,7 +27,7 @@ pub(crate) struct Hashed(HashMap<(Algorithm, String, Range<u64>), (Stamp, Digest
 
 impl Hashed {
     fn get(&self, algorithm: Algorithm, entry: &Entry, range: &Range<u64>) -> Option<Digest> {
-        let (stamp, digest) = self.0.get(&(algorithm, entry.location().to_owned(), range.clone()))?;
+        let (stamp, digest) = self.0.get(&(algorithm, entry.name.clone(), range.clone()))?;
         (*stamp == entry.stamp && *stamp != Stamp::default()).then_some(*digest)
     }
 }
@@ -176,7 +176,7 @@ impl<'a> Named<'a> {
             if let (Some(hashed), Some(entry), Ok(digest)) =
                 (hashed.as_deref_mut(), listing.files.get(job.entry), &digest)
             {
-                let key = (algorithm, entry.location().to_owned(), job.range.clone());
+                let key = (algorithm, entry.name.clone(), job.range.clone());
                 hashed.0.insert(key, (entry.stamp.clone(), *digest));
             }
             difference.add(manifest, &listing.files, job, resource, digest);
@@ -196,6 +196,44 @@ impl<'a> Named<'a> {
         report.findings.dedup();
         Ok(())
     }
+}
+
+/// How far two statements say the same of the files that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Agreement {
+    /// They say the same.
+    Same,
+    /// No bytes can be as both say.
+    Differ,
+    /// They say it in different ways: only whoever reads the bytes once for both can tell whether they agree.
+    Unlike,
+}
+
+/// Compares what two manifests say of the files that they share; `whole` is what the name `.` stands for.
+pub(crate) fn agreement(one: &Manifest, other: &Manifest, whole: &str) -> Agreement {
+    let algorithm = |manifest: &Manifest| manifest.serialization().algorithm;
+    let others = Wanted::new(other, whole);
+    let named: HashMap<&str, &ManifestFile> =
+        other.files().iter().map(|file| (others.name(file), file)).collect();
+    let ones = Wanted::new(one, whole);
+    let mut agreement = Agreement::Same;
+    for file in one.files() {
+        let Some(same) = named.get(ones.name(file)) else { continue };
+        let resources = |manifest: &'_ Manifest, file: &ManifestFile| -> Vec<(Option<Range<u64>>, Digest)> {
+            let all = file.resources.iter().filter_map(|index| manifest.resources().get(*index as usize));
+            all.map(|resource| (resource.range.clone(), resource.digest)).collect()
+        };
+        let (here, there) = (resources(one, file), resources(other, same));
+        if algorithm(one) != algorithm(other)
+            || !here.iter().map(|one| &one.0).eq(there.iter().map(|one| &one.0))
+        {
+            return Agreement::Unlike;
+        }
+        if here != there {
+            agreement = Agreement::Differ;
+        }
+    }
+    agreement
 }
 
 /// Counts files. Several statements are mostly on the same ones, so that the largest number counts, and of what was verified

@@ -63,7 +63,14 @@ impl Lock {
             let file = match rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600)) {
                 Ok(file) => File::from(file),
                 // The folder was removed between the two steps.
-                Err(Errno::NOENT) => continue,
+                Err(Errno::NOENT) if tries < TRIES => {
+                    tries += 1;
+                    thread::sleep(POLL);
+                    continue;
+                }
+                Err(Errno::ACCESS) if matches!(tree::look(folder.as_fd(), name), Ok(Some(_))) => {
+                    return Err(somebody_elses(dest));
+                }
                 Err(error) => return Err(failed(error.into())),
             };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -103,5 +110,28 @@ impl Lock {
     /// Removes the file and lets go.
     pub(super) fn release(self) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())?)
+    }
+}
+
+/// Another user has begun a pull into a folder, and has left what this one may not touch.
+pub(super) fn somebody_elses(dest: &str) -> Error {
+    let what = format!("somebody else is pulling into {}, or has begun to", Shown(dest));
+    Error::new(Code::PermissionDenied, what).with_help("have him finish, or remove what his pull has left")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_gone_for_good_is_an_error() {
+        let dir = testkit::temporary().unwrap();
+        let path = dir.path().join("gone");
+        std::fs::create_dir(&path).unwrap();
+        let folder = tree::open(rustix::fs::CWD, &path).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        let open = || folder.try_clone();
+        let error = Lock::take(&open, "lock".as_ref(), false, "dest", &Run::new()).unwrap_err();
+        assert_eq!(error.code(), Code::IoFailed);
     }
 }

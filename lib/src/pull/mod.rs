@@ -1,6 +1,10 @@
 //! Downloading and verifying in one pass: a model comes into its folder verified, or not at all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Bundle, Error, Model, Run,
@@ -130,7 +134,7 @@ impl Pull {
 
     /// Refuses to pull a model into itself.
     fn is_apart_from(&self, model: &Model) -> Result<(), Error> {
-        let (Some(source), Ok(dest)) = (model.folder(), self.dest.canonicalize()) else { return Ok(()) };
+        let (Some(source), Ok(dest)) = (model.folder(), real(&self.dest)) else { return Ok(()) };
         if !source.starts_with(&dest) && !dest.starts_with(source) {
             return Ok(());
         }
@@ -138,6 +142,29 @@ impl Pull {
             format!("{} and the model {model} lie in each other", Shown(&self.dest.display().to_string()));
         Err(Error::new(Code::ArgumentsConflict, what))
     }
+}
+
+/// The path of a folder, free of links; of one that is not there yet it is the path that it will have.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize().or_else(|error| {
+        let absolute = std::path::absolute(path)?;
+        let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Err(error) };
+        Ok(above.canonicalize()?.join(name))
+    })
+}
+
+/// All folders that these names lie in.
+fn folders_above<'a>(names: impl Iterator<Item = &'a str>) -> HashSet<&'a str> {
+    let mut folders = HashSet::new();
+    for mut name in names {
+        while let Some((above, _)) = name.rsplit_once('/') {
+            if !folders.insert(above) {
+                break;
+            }
+            name = above;
+        }
+    }
+    folders
 }
 
 /// The files of all statements, with their lengths in bytes, in the order of their names.
@@ -151,16 +178,7 @@ fn files(named: &[Named<'_>]) -> Result<Vec<(String, u64)>, Error> {
         .collect();
     files.sort();
     files.dedup();
-    let mut folders = std::collections::HashSet::new();
-    for (name, _) in &files {
-        let mut name = name.as_str();
-        while let Some((above, _)) = name.rsplit_once('/') {
-            if !folders.insert(above) {
-                break;
-            }
-            name = above;
-        }
-    }
+    let folders = folders_above(files.iter().map(|(name, _)| name.as_str()));
     for ((name, _), next) in files.iter().zip(files.iter().skip(1).map(Some).chain([None])) {
         let refuse =
             |code, why: &str| Err(Error::new(code, format!("{:?} {why}", Shown(name))).with_name(name));
@@ -173,7 +191,9 @@ fn files(named: &[Named<'_>]) -> Result<Vec<(String, u64)>, Error> {
         if name.split('/').any(|part| part.len() > PART_BYTES) {
             return refuse(Code::FileNameInvalid, "is too long for a disk");
         }
-        if RESERVED.contains(&name.split('/').next().unwrap_or_default()) {
+        let top = name.split('/').next().unwrap_or_default();
+        // Some file systems take both for the same name.
+        if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(top)) {
             return refuse(
                 Code::OutputExists,
                 "is signed, and would stand where a pull writes something of its own",

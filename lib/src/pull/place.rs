@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Access, AtFlags, FileType},
-    io::Errno,
-};
+use rustix::fs::{Access, AtFlags, FileType};
 
-use super::{Pull, journal::Journal, tree};
+use super::{
+    Pull,
+    journal::{Journal, Phase},
+    staging, tree,
+};
 use crate::{
     Bundle, Error,
     code::Code,
@@ -28,6 +29,9 @@ pub(super) const SIGNATURE: &str = "model.sig";
 /// What a disk's own root has, and no model.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
+/// Longest name of a folder that has something beside it which is called after it, in bytes.
+const NAME_BYTES: usize = 220;
+
 /// How the new model comes into its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -42,7 +46,7 @@ pub(super) enum Way {
 pub(super) struct Place {
     /// Its path, absolute.
     pub(super) path: PathBuf,
-    /// The folder it is in and its name there; none of the root of all folders.
+    /// The folder it is in and its name there; every place has them.
     pub(super) beside: Option<(OwnedFd, OsString)>,
     /// What stands there now.
     pub(super) old: Option<Old>,
@@ -56,6 +60,8 @@ pub(super) struct Old {
     pub(super) stamp: FileStamp,
     /// An earlier pull into it has left something there.
     is_unfinished: bool,
+    /// Something else stands in the place of what a pull would leave in it.
+    is_foreign: bool,
     /// The journal of an earlier pull into it which did not come to its end.
     pub(super) journal: Option<Journal>,
 }
@@ -77,12 +83,23 @@ impl Place {
             }
             _ => None,
         };
-        let found = match &beside {
-            Some((folder, name)) => tree::look(folder.as_fd(), name.as_os_str()).map_err(failed)?,
-            None => Some(rustix::fs::stat(&path).map_err(|error| failed(error.into()))?),
+        let Some(beside) = beside else {
+            let what = format!("{} is the root of all folders", Shown(&path.display().to_string()));
+            return Err(Error::new(Code::OutputExists, what).with_help("name a folder in it"));
         };
+        let (above, name) = (beside.0.as_fd(), beside.1.as_os_str());
+        let found = tree::look(above, name).map_err(failed)?;
+        // Beside it there is to be room for names that are longer.
+        let is_short = name.len() <= NAME_BYTES;
         let Some(found) = found else {
-            return Ok(Place { path, beside, old: None, way: Way::Exchange });
+            if !is_short {
+                let what = format!(
+                    "the name of the folder {} is longer than {NAME_BYTES} bytes",
+                    Shown(&path.display().to_string())
+                );
+                return Err(Error::new(Code::BadArgument, what).with_help("choose a shorter name"));
+            }
+            return Ok(Place { path, beside: Some(beside), old: None, way: Way::Exchange });
         };
         match tree::kind(&found) {
             FileType::Directory => {}
@@ -93,22 +110,20 @@ impl Place {
                     .with_help("name a folder, or one that is not there yet"));
             }
         }
-        let folder = match &beside {
-            Some((above, name)) => tree::open(above.as_fd(), name.as_os_str()),
-            None => tree::open(rustix::fs::CWD, &path),
-        };
-        let folder = folder.map_err(failed)?;
+        let folder = tree::open(above, name).map_err(failed)?;
         let stamp = stamp(folder.as_fd()).map_err(failed)?;
         let own = tree::look(folder.as_fd(), PULL).map_err(failed)?;
         let is_unfinished = own.is_some_and(|own| tree::kind(&own) == FileType::Directory);
+        let is_foreign = is_unfinished
+            && tree::open(folder.as_fd(), PULL)
+                .and_then(|own| staging::is_foreign(own.as_fd(), false))
+                .unwrap_or(true);
         let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
-        let old = Old { folder, stamp, is_unfinished, journal };
-        let exchange = !pull.in_place && !pull.repair && !is_unfinished;
-        let way = match &beside {
-            Some((above, name)) if exchange && can_exchange(above.as_fd(), name, &old.stamp) => Way::Exchange,
-            _ => Way::InPlace,
-        };
-        let place = Place { path, beside, old: Some(old), way };
+        let old = Old { folder, stamp, is_unfinished, is_foreign, journal };
+        let exchange = is_short && !pull.in_place && !pull.repair && !is_unfinished;
+        let exchange = exchange && can_exchange(above, name, old.folder.as_fd());
+        let way = if exchange { Way::Exchange } else { Way::InPlace };
+        let place = Place { path, beside: Some(beside), old: Some(old), way };
         place.may_be_replaced(pull.force)?;
         Ok(place)
     }
@@ -120,12 +135,16 @@ impl Place {
 
     /// Whether what stands there was made by us or signed: anything else is not taken away.
     fn may_be_replaced(&self, force: bool) -> Result<(), Error> {
-        let Some(old) = self.old.as_ref().filter(|old| !force && old.journal.is_none()) else {
+        // Files of a model that was being put there may stand without its signature.
+        let is_placing =
+            |old: &Old| old.journal.as_ref().is_some_and(|journal| journal.phase == Phase::Placing);
+        let Some(old) = self.old.as_ref().filter(|old| !force && !is_placing(old)) else {
             return Ok(());
         };
         let names = tree::names(old.folder.as_fd()).map_err(|error| failed(&self.path, error))?;
         let counts = |name: &[u8]| {
-            name != LOST_AND_FOUND.as_bytes() && !(name == PULL.as_bytes() && old.is_unfinished)
+            name != LOST_AND_FOUND.as_bytes()
+                && !(name == PULL.as_bytes() && old.is_unfinished && !old.is_foreign)
         };
         if !names.iter().any(|name| counts(name.to_bytes())) {
             return Ok(());
@@ -189,27 +208,24 @@ fn plain(path: &Path) -> io::Result<PathBuf> {
     if ends_plainly { Ok(absolute) } else { absolute.canonicalize() }
 }
 
-/// Whether the folder lies on the same file system as the one above it, which may be written.
-fn can_exchange(above: BorrowedFd<'_>, name: &OsStr, stamp: &FileStamp) -> bool {
-    let writable = rustix::fs::accessat(above, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
-    let device = rustix::fs::fstat(above).map(|stat| stat.st_dev);
-    writable.is_ok() && device == Ok(stamp.device) && !is_mount_point(above, name)
+/// Whether the folder lies on the same file system as the one above it, and both may be written: a folder that is moved into
+/// another one is written to, since it names the one above it.
+fn can_exchange(above: BorrowedFd<'_>, name: &OsStr, folder: BorrowedFd<'_>) -> bool {
+    let is_writable = |folder| {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(folder, ".", access, AtFlags::empty()).is_ok()
+    };
+    let (Ok(upper), Ok(own)) = (rustix::fs::fstat(above), rustix::fs::fstat(folder)) else { return false };
+    // Under a sticky folder everybody moves what is his.
+    let user = rustix::process::geteuid();
+    let is_sticky = upper.st_mode & STICKY != 0;
+    let moves = !is_sticky || user.is_root() || [upper.st_uid, own.st_uid].contains(&user.as_raw());
+    moves
+        && is_writable(above)
+        && is_writable(folder)
+        && upper.st_dev == own.st_dev
+        && !tree::is_mount_point(above, name)
 }
 
-/// Whether another file system, or another part of the same one, is mounted there, as far as the kernel tells (Linux 5.8).
-#[cfg(target_os = "linux")]
-fn is_mount_point(above: BorrowedFd<'_>, name: &OsStr) -> bool {
-    use rustix::fs::{StatxAttributes, StatxFlags};
-
-    match rustix::fs::statx(above, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-        Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
-        Err(Errno::NOSYS) => false,
-        Err(_) => true,
-    }
-}
-
-/// The portable twin: the device alone tells.
-#[cfg(not(target_os = "linux"))]
-fn is_mount_point(_: BorrowedFd<'_>, _: &OsStr) -> bool {
-    false
-}
+/// The sticky bit of a folder's mode.
+const STICKY: u32 = 0o1000;

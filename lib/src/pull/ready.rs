@@ -1,20 +1,29 @@
 //! Making ready: what an earlier pull has left is looked at, and taken up or removed.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use rustix::fs::{AtFlags, Mode};
 
 use super::{
     Pull,
     journal::{Journal, Phase},
-    lock::Lock,
+    lock::{Lock, somebody_elses},
     place::{Place, Way, failed},
     placing,
     session::{above, container_name, listed, old_folder, open_local, remove_container},
-    staging::Staging,
+    staging::{Staging, has_journal, is_foreign},
     tree,
 };
-use crate::{Error, Run, code::Code, fs::PRIVATE, shown::Shown, source::Entry};
+use crate::{
+    Error, Run,
+    code::Code,
+    fs::PRIVATE,
+    shown::Shown,
+    source::{Entry, local::PULL},
+};
 
 /// What [`prepare`] gives: the staging, the journal, what stands in the folder, and the journal of an earlier pull.
 pub(super) type Prepared = (Staging, Journal, Vec<Entry>, Option<Journal>);
@@ -29,8 +38,16 @@ pub(super) enum Ready {
     Placed,
 }
 
-/// Makes everything ready under the lock. When it fails, `stays` says
-/// whether what is there is somebody's, or can be of use for the next pull.
+/// What is there when making ready fails.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// It is somebody's, or can be of use for the next pull.
+    pub(super) stays: bool,
+    /// The folder of what is staged, once it is open.
+    pub(super) container: Option<OwnedFd>,
+}
+
+/// Makes everything ready under the lock. When it fails, `left` says what is there.
 pub(super) fn prepare(
     pull: &Pull,
     place: &Place,
@@ -38,7 +55,7 @@ pub(super) fn prepare(
     files: &[(String, u64)],
     key: &str,
     run: &Run,
-    stays: &mut bool,
+    left: &mut Left,
 ) -> Result<Ready, Error> {
     let failed = |error| failed(&pull.dest, error);
     let container = match place.way {
@@ -47,10 +64,29 @@ pub(super) fn prepare(
         }
         Way::InPlace => tree::open(lock.folder(), "."),
     };
-    let container = container.map_err(failed)?;
+    left.stays = true;
+    let container = container.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if stands_beside(place) => somebody_elses(&place.shown()),
+        _ => failed(error),
+    })?;
     let earlier = Journal::read(container.as_fd());
-    *stays = earlier.is_some();
-    let trusted = is_ours_alone(place, container.as_fd(), stays)?;
+    if is_foreign(container.as_fd(), place.way == Way::Exchange).map_err(failed)? {
+        let what = format!("{} is in the way, and nothing that a pull has left", Shown(&staged_at(place)));
+        return Err(Error::new(Code::OutputExists, what).with_help("look what it is, and move it elsewhere"));
+    }
+    left.stays = earlier.is_some();
+    left.container = Some(container.try_clone().map_err(failed)?);
+    if let Some(old) = &place.old {
+        let mount = tree::mount_below(old.folder.as_fd()).map_err(failed)?;
+        if let Some(mount) = mount {
+            let at = place.path.join(mount).display().to_string();
+            let what = format!("{} is mounted in the folder {}", Shown(&at), Shown(&place.shown()));
+            return Err(Error::new(Code::OutputExists, what).with_help(
+                "unmount it, or pull into another folder: what is mounted there would be emptied",
+            ));
+        }
+    }
+    let trusted = is_ours_alone(place, container.as_fd(), &mut left.stays)?;
     let stands = place.old.as_ref().map(|old| old.stamp.inode);
     let exchanged = |earlier: &Journal| {
         earlier.model == key
@@ -60,21 +96,22 @@ pub(super) fn prepare(
     };
     if place.way == Way::Exchange && trusted && earlier.as_ref().is_some_and(exchanged) {
         // It was killed when it was removing the old model: the new one stands there, and is only to be hashed again.
-        remove_container(place).map_err(failed)?;
+        remove_container(place, container.as_fd()).map_err(failed)?;
         return Ok(Ready::Placed);
     }
     if place.way == Way::Exchange
         && place.old.is_some()
         && !placing::can_exchange(container.as_fd()).map_err(failed)?
     {
-        remove_container(place).map_err(failed)?;
+        remove_container(place, container.as_fd()).map_err(failed)?;
         return Ok(Ready::NotByExchange);
     }
     let resumes = trusted && earlier.as_ref().is_some_and(|earlier| earlier.model == key);
     let mut journal = Journal::new(key);
-    if place.way == Way::InPlace
-        && let Some(Journal { phase: Phase::Placing, .. }) = earlier
-    {
+    // One that cannot be read may say that files of several models stand there.
+    let is_unknown = earlier.is_none() && has_journal(container.as_fd()).map_err(failed)?;
+    let is_placing = earlier.as_ref().is_some_and(|earlier| earlier.phase == Phase::Placing);
+    if place.way == Way::InPlace && (is_unknown || is_placing) {
         journal.phase = Phase::Placing;
     }
     // What there was to be taken up is told by the earlier journal, hence it is replaced after that.
@@ -95,6 +132,21 @@ pub(super) fn prepare(
     Ok(Ready::To(Box::new((staging, journal, before, earlier))))
 }
 
+/// Whether there is something where a pull would stage beside the folder.
+fn stands_beside(place: &Place) -> bool {
+    let found = above(place).map(|above| tree::look(above, container_name(place, "").as_os_str()));
+    place.way == Way::Exchange && matches!(found, Ok(Ok(Some(_))))
+}
+
+/// Where a pull stages, to be shown.
+fn staged_at(place: &Place) -> String {
+    let path = match place.way {
+        Way::Exchange => place.path.with_file_name(container_name(place, "")),
+        Way::InPlace => place.path.join(PULL),
+    };
+    path.display().to_string()
+}
+
 /// Whether the folder of what is staged can be trusted: nobody else could have written there.
 ///
 /// # Errors
@@ -109,9 +161,7 @@ fn is_ours_alone(place: &Place, container: BorrowedFd<'_>, stays: &mut bool) -> 
     let folder = rustix::fs::fstat(container).map_err(|error| failed(error.into()))?;
     if file.is_none_or(|file| file.st_uid != folder.st_uid) {
         *stays = true;
-        let what = format!("somebody else is pulling into {}, or has begun to", Shown(&place.shown()));
-        return Err(Error::new(Code::PermissionDenied, what)
-            .with_help("have him finish, or remove what his pull has left"));
+        return Err(somebody_elses(&place.shown()));
     }
     if folder.st_mode & 0o022 == 0 {
         return Ok(true);

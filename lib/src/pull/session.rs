@@ -2,13 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::{CString, OsString},
+    ffi::OsString,
     io,
     ops::Range,
-    os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -22,8 +19,8 @@ use super::{
     place::{LOST_AND_FOUND, Place, SIGNATURE, Way, failed},
     placing,
     ranges::Ranges,
-    ready::{Ready, prepare},
-    staging::Staging,
+    ready::{Left, Ready, prepare},
+    staging::{OURS, Staging},
     tree,
 };
 use crate::{
@@ -36,7 +33,7 @@ use crate::{
     shown::Shown,
     source::{
         Entry, Kind, Source as _,
-        local::{JOURNAL, Local, PULL},
+        local::{Local, PULL},
     },
 };
 
@@ -62,6 +59,8 @@ pub(super) struct Session<'a> {
     /// This one was doing so.
     is_placing: bool,
     known: Known,
+    /// Files whose staged bytes are as a statement says: what another one says is held against the same bytes.
+    checked: HashSet<String>,
 }
 
 impl<'a> Session<'a> {
@@ -109,8 +108,8 @@ impl<'a> Session<'a> {
                     lock?
                 }
             };
-            let mut stays = true;
-            match prepare(pull, &place, &lock, &files, key, run, &mut stays) {
+            let mut left = Left::default();
+            match prepare(pull, &place, &lock, &files, key, run, &mut left) {
                 Ok(Ready::To(prepared)) => {
                     let (staging, journal, before, earlier) = *prepared;
                     let was_placing = earlier
@@ -129,6 +128,7 @@ impl<'a> Session<'a> {
                         was_placing,
                         is_placing: false,
                         known,
+                        checked: HashSet::new(),
                     });
                 }
                 Ok(ready) => {
@@ -137,9 +137,11 @@ impl<'a> Session<'a> {
                     place.way = Way::InPlace;
                 }
                 Err(error) => {
-                    match stays {
-                        true => drop(lock.release()),
-                        false => leave(&place, lock, false),
+                    match left {
+                        Left { stays: false, container: Some(container) } => {
+                            leave(&place, container.as_fd(), lock, false);
+                        }
+                        _ => drop(lock.release()),
                     }
                     return Err(error);
                 }
@@ -182,6 +184,7 @@ impl<'a> Session<'a> {
             if !report.findings.is_empty() {
                 break;
             }
+            self.checked.extend(one.files().map(|(_, entry)| entry.name.clone()));
         }
         Ok(())
     }
@@ -209,11 +212,17 @@ impl<'a> Session<'a> {
         };
         found.findings.retain(|finding| !stands(finding));
         // A name of the model can lead through no link, nor can a file stand where a folder has to.
+        let mut first_below = HashMap::new();
+        for file in self.staging.files.iter().rev() {
+            run.check()?;
+            let above = file.name.match_indices('/').filter_map(|(at, _)| file.name.get(..at));
+            first_below.extend(above.map(|above| (above, &file.name)));
+        }
         for entry in self.before.iter().filter(|entry| entry.kind != Kind::Folder) {
-            let below = format!("{}/", entry.name);
-            if let Some(file) = self.staging.files.iter().find(|file| file.name.starts_with(&below)) {
+            run.check()?;
+            if let Some(name) = first_below.get(entry.name.as_str()) {
                 let what = format!("no folder stands in the place of {:?}", Shown(&entry.name));
-                found.findings.push(Finding::new(Code::NotAFile, what).about(&*file.name));
+                found.findings.push(Finding::new(Code::NotAFile, what).about(name.as_str()));
             }
         }
         found.findings.dedup();
@@ -300,10 +309,16 @@ impl<'a> Session<'a> {
             .copied()
             .filter(|at| plan.jobs.get(*at).is_some_and(|job| self.staging.is_local(name(job), &job.range)))
             .collect();
-        self.hash_some(model, plan, &first, local.is_empty(), &mut hashes, run)?;
+        let is_doubted = |at: &usize| plan.jobs.get(*at).is_some_and(|job| !self.checked.contains(name(job)));
+        let tells = !local.iter().any(is_doubted);
+        self.hash_some(model, plan, &first, tells, &mut hashes, run)?;
         let mut again = Vec::new();
         for at in first.into_iter().filter(|at| local.contains(at)) {
             let (Some(job), expected) = (plan.jobs.get(at), plan.expected.get(at)) else { continue };
+            // Another statement was checked against these bytes: fetched again, they could be others.
+            if self.checked.contains(name(job)) {
+                continue;
+            }
             let is_wrong = match hashes.digests.get(at) {
                 Some(Some(Ok(digest))) => Some(digest) != expected,
                 Some(Some(Err(_))) => !self.staging.was_readable(name(job)),
@@ -369,7 +384,13 @@ impl<'a> Session<'a> {
             self.is_placing = is_placing(&self.place);
             self.is_mixed |= self.is_placing;
         }
-        placed
+        placed.map_err(|error| match error.code() {
+            Code::DiskFull if self.is_placing => error.with_help(
+                "files of the new model stand beside those of the old one, so that it is pull-unfinished: free some \
+                 room and pull again",
+            ),
+            _ => error,
+        })
     }
 
     /// Removes all that served the pull, the old model included.
@@ -380,8 +401,9 @@ impl<'a> Session<'a> {
         let Session { place, lock, staging, .. } = self;
         match place.way {
             Way::Exchange => {
+                let container = staging.container.try_clone();
                 drop(staging);
-                let removed = remove_container(&place);
+                let removed = container.and_then(|container| remove_container(&place, container.as_fd()));
                 let released = lock.release();
                 if let Err(error) = removed.and(released) {
                     let left = place.path.with_file_name(container_name(&place, ""));
@@ -430,7 +452,7 @@ impl<'a> Session<'a> {
         }
         let Session { place, lock, staging, is_mixed, .. } = self;
         let _ = staging.remove();
-        leave(&place, lock, is_mixed);
+        leave(&place, staging.container.as_fd(), lock, is_mixed);
     }
 
     /// The folder that is pulled into, as a source.
@@ -479,11 +501,11 @@ fn is_placing(place: &Place) -> bool {
 }
 
 /// Removes what a pull has made that came to nothing; the journal stays where the model is not whole.
-fn leave(place: &Place, lock: Lock, is_mixed: bool) {
+fn leave(place: &Place, container: BorrowedFd<'_>, lock: Lock, is_mixed: bool) {
     // What cannot be removed now is found by the next pull.
     match place.way {
         Way::Exchange => {
-            let _ = remove_container(place);
+            let _ = remove_container(place, container);
             let _ = lock.release();
         }
         Way::InPlace if is_mixed => {
@@ -495,24 +517,27 @@ fn leave(place: &Place, lock: Lock, is_mixed: bool) {
     }
 }
 
-/// Removes the folder beside the one that is pulled into.
-pub(super) fn remove_container(place: &Place) -> io::Result<()> {
+/// Removes the folder beside the one that is pulled into, which is open: what a pull has put there, and the folder itself where
+/// it still stands under its name. Whoever may write beside it can have put another one there.
+pub(super) fn remove_container(place: &Place, container: BorrowedFd<'_>) -> io::Result<()> {
     let Some((above, _)) = &place.beside else { return Ok(()) };
-    let name = CString::new(container_name(place, "").as_bytes())?;
-    tree::remove(above.as_fd(), &name)?;
+    OURS.iter().try_for_each(|name| tree::remove(container, name))?;
+    let name = container_name(place, "");
+    let own = rustix::fs::fstat(container)?;
+    let named = tree::look(above.as_fd(), name.as_os_str())?;
+    if named.is_some_and(|named| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino)) {
+        match rustix::fs::unlinkat(above, name.as_os_str(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     tree::sync(above)
 }
 
 /// Removes all that a pull keeps in the folder that it pulls into, the journal and the lock last.
 fn end_in_place(place: &Place, lock: Lock) -> io::Result<()> {
     let Some(old) = &place.old else { return Ok(()) };
-    let last = [JOURNAL.as_bytes(), b"lock"];
-    for name in tree::names(lock.folder())? {
-        if !last.contains(&name.to_bytes()) {
-            tree::remove(lock.folder(), &name)?;
-        }
-    }
-    tree::remove(lock.folder(), &CString::new(JOURNAL)?)?;
+    OURS.iter().try_for_each(|name| tree::remove(lock.folder(), name))?;
     lock.release()?;
     match rustix::fs::unlinkat(&old.folder, PULL, AtFlags::REMOVEDIR) {
         // Another pull has begun.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    ffi::CStr,
     fmt::Write as _,
     fs::File,
     io::{self, Read as _, Write as _},
@@ -30,7 +31,10 @@ use crate::{
     hash::Sink,
     report::Bytes,
     shown::Shown,
-    source::{Entry, local::Local},
+    source::{
+        Entry,
+        local::{JOURNAL, Local},
+    },
 };
 
 /// The folder of the numbered files.
@@ -39,6 +43,41 @@ pub(super) const STAGING: &str = "staging";
 const LOG: &str = "log";
 /// The new model, where it is made whole before it is exchanged with the old one.
 pub(super) const MODEL: &str = "model";
+
+/// All that a pull puts into the folder where it stages, but for its lock; the journal last, which tells of the others.
+pub(super) const OURS: [&CStr; 10] = [
+    c"staging",
+    c"log",
+    c"log.new",
+    c"model",
+    c"model.sig",
+    c"probe",
+    c"probe-a",
+    c"probe-b",
+    c"journal.new",
+    c"journal",
+];
+
+/// What of it can be there before the journal is.
+const BEFORE_THE_JOURNAL: [&[u8]; 5] = [b"lock", b"probe", b"probe-a", b"probe-b", b"journal.new"];
+
+/// Whether something lies in a folder where a pull would stage that no pull has put there. In the folder that is pulled into
+/// a journal counts that cannot be read; beside it, where others may write, it has to be one.
+pub(super) fn is_foreign(container: BorrowedFd<'_>, beside: bool) -> io::Result<bool> {
+    let has_journal = match beside {
+        true => Journal::read(container).is_some(),
+        false => has_journal(container)?,
+    };
+    let ours =
+        |name: &CStr| BEFORE_THE_JOURNAL.contains(&name.to_bytes()) || (has_journal && OURS.contains(&name));
+    Ok(tree::names(container)?.iter().any(|name| !ours(name)))
+}
+
+/// Whether there is a journal, be it one that cannot be read.
+pub(super) fn has_journal(container: BorrowedFd<'_>) -> io::Result<bool> {
+    let found = tree::look(container, JOURNAL)?;
+    Ok(found.is_some_and(|stat| tree::kind(&stat) == FileType::RegularFile))
+}
 
 /// So many bytes of a file are written before the log says so: what a killed process loses of each file.
 const LOG_EVERY: u64 = 1 << 20;

@@ -1,10 +1,14 @@
 //! Folders by their handles: made, removed, written and synced without ever following a link.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsStr},
     fs::File,
     io::{self, Write as _},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::PathBuf,
 };
 
 use rustix::{
@@ -80,9 +84,9 @@ fn remove_below(at: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()>
     // Most things are files; a folder says so. Some systems say "not allowed" of a folder.
     let folder = match rustix::fs::unlinkat(at, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR) => open(at, name)?,
+        Err(Errno::ISDIR) => open_to_empty(at, name)?,
         Err(error) => match look(at, name)? {
-            Some(stat) if kind(&stat) == FileType::Directory => open(at, name)?,
+            Some(stat) if kind(&stat) == FileType::Directory => open_to_empty(at, name)?,
             _ => return Err(error.into()),
         },
     };
@@ -96,6 +100,104 @@ fn remove_below(at: BorrowedFd<'_>, name: &CStr, depth: usize) -> io::Result<()>
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens a folder that is to be emptied: of ours, if need be made writable; never one where something is mounted, which is no
+/// part of what is removed.
+fn open_to_empty(at: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let folder = match open(at, name) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            unlock(at, name).map_err(|_| error)?;
+            open(at, name)?
+        }
+        folder => folder?,
+    };
+    if is_mounted(at, folder.as_fd())? {
+        return Err(Errno::BUSY.into());
+    }
+    let stat = rustix::fs::fstat(&folder)?;
+    if stat.st_mode & OURS_ALONE != OURS_ALONE {
+        // Where this is refused, removing what is in it will say so.
+        let _ = rustix::fs::fchmod(&folder, Mode::from_raw_mode(OURS_ALONE));
+    }
+    Ok(folder)
+}
+
+/// Lets its owner into a folder: by its handle, so that no link is followed that somebody puts there.
+#[cfg(target_os = "linux")]
+fn unlock(at: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::openat(at, name, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(OURS_ALONE))?)
+}
+
+/// The portable twin cannot.
+#[cfg(not(target_os = "linux"))]
+fn unlock(_: BorrowedFd<'_>, _: &CStr) -> io::Result<()> {
+    Err(Errno::NOTSUP.into())
+}
+
+/// Whether something is mounted on a folder, which was opened in another one.
+fn is_mounted(at: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> io::Result<bool> {
+    let device = |folder| rustix::fs::fstat(folder).map(|stat| stat.st_dev);
+    Ok(device(at)? != device(folder)? || is_mount_root(folder, None))
+}
+
+/// Whether another file system, or another part of the same one, is mounted there, as far as the kernel tells (Linux 5.8).
+pub(super) fn is_mount_point(above: BorrowedFd<'_>, name: &OsStr) -> bool {
+    is_mount_root(above, Some(name))
+}
+
+#[cfg(target_os = "linux")]
+fn is_mount_root(at: BorrowedFd<'_>, name: Option<&OsStr>) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+
+    let flags = if name.is_some() { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::EMPTY_PATH };
+    match rustix::fs::statx(at, name.unwrap_or_default(), flags, StatxFlags::BASIC_STATS) {
+        Ok(found) => found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        Err(Errno::NOSYS) => false,
+        Err(_) => true,
+    }
+}
+
+/// The portable twin: the device alone tells.
+#[cfg(not(target_os = "linux"))]
+fn is_mount_root(_: BorrowedFd<'_>, _: Option<&OsStr>) -> bool {
+    false
+}
+
+/// A folder or file somewhere in this folder on which something is mounted, by its path in it.
+pub(super) fn mount_below(folder: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
+    mount_in(folder, 0)
+}
+
+fn mount_in(folder: BorrowedFd<'_>, depth: usize) -> io::Result<Option<PathBuf>> {
+    if depth > 2 * limits::FOLDER_DEPTH {
+        return Err(io::Error::other("folders lie too deep in each other"));
+    }
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if [".", ".."].iter().any(|own| name == *own) {
+            continue;
+        }
+        if is_mount_point(folder, name) && matches!(look(folder, name), Ok(Some(_))) {
+            return Ok(Some(name.into()));
+        }
+        if !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+            continue;
+        }
+        // What cannot be looked into is not looked into when it is removed either.
+        let Ok(inner) = open(folder, name) else { continue };
+        if is_mounted(folder, inner.as_fd())? {
+            return Ok(Some(name.into()));
+        }
+        if let Some(below) = mount_in(inner.as_fd(), depth + 1)? {
+            return Ok(Some(PathBuf::from(name).join(below)));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes a folder's names survive a crash; file systems that cannot sync a folder do not lose them either way.

@@ -25,13 +25,14 @@ use crate::good::{found, one, signer, trusting};
 mod good;
 mod in_place;
 mod killed;
+mod liars;
 mod refused;
 mod repair;
 mod resume;
 mod volumes;
 
 /// How long each large file is, in bytes.
-const LARGE: usize = (2 << 20) + 9;
+const LARGE: usize = (1 << 20) + 9;
 
 /// The shards of those that are signed in shards.
 const SHARD: u64 = 256 << 10;
@@ -224,9 +225,14 @@ fn bytes(length: usize, seed: u64) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as u8
+        state.to_le_bytes()
     };
-    (0..length).map(|_| next()).collect()
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        bytes.extend_from_slice(&next());
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 /// All files below a folder, and links as what they say.

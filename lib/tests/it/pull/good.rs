@@ -175,3 +175,31 @@ fn many_files_are_pulled() {
     let world = World { new: Signed { files, bundle }, ..World::files() };
     world.pulled(&world.new.source(), &world.pull());
 }
+
+#[test]
+fn a_folder_stays_closed_to_whom_it_was_closed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::files();
+    world.put_old();
+    for mode in [0o700, 0o750, 0o755] {
+        fs::set_permissions(world.dest(), fs::Permissions::from_mode(mode)).unwrap();
+        world.pulled(&world.new.source(), &world.pull());
+        assert_eq!(world.dest().metadata().unwrap().mode() & 0o027, mode & 0o027);
+    }
+}
+
+#[test]
+fn a_name_that_leaves_no_room_for_one_beside_is_refused() {
+    let world = World::files();
+    let source = world.new.source();
+    for length in [221, 255] {
+        let dest = world.dir.path().join("x".repeat(length));
+        world.refused(&source, &Pull::new(&dest), &[Code::BadArgument]);
+        assert_eq!((source.read(), dest.exists()), (0, false));
+        // In one that is there it is done in place.
+        fs::create_dir(&dest).unwrap();
+        world.try_pull(&world.new.source(), &Pull::new(&dest), &Run::new()).unwrap();
+        assert!(tree(&dest) == world.new.placed());
+    }
+    world.try_pull(&source, &Pull::new(world.dir.path().join("x".repeat(220))), &Run::new()).unwrap();
+}

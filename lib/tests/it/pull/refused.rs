@@ -132,7 +132,8 @@ fn a_model_is_not_pulled_into_itself() {
     world.put_old();
     let model = Model::open(world.dest()).unwrap();
     fs::create_dir(world.dest().join("gone/inner")).unwrap();
-    for dest in [world.dest(), world.dest().join("gone/inner"), world.dir.path().to_owned()] {
+    let inside = |name: &str| world.dest().join(name);
+    for dest in [world.dest(), inside("gone/inner"), inside("gone/new"), world.dir.path().to_owned()] {
         let failure =
             model.pull(&world.policy(), one(&world.old.bundle), &Pull::new(&dest), &Run::new()).unwrap_err();
         assert_eq!(found(failure.report()), BTreeSet::from([Code::ArgumentsConflict]), "{dest:?}");
@@ -146,6 +147,8 @@ fn names_that_a_disk_or_the_pull_itself_cannot_take_are_refused() {
     for (name, code) in [
         ("model.sig", Code::OutputExists),
         ("model.sig/x", Code::OutputExists),
+        ("Model.SIG", Code::OutputExists),
+        (".Weightseal", Code::OutputExists),
         (".weightseal/journal", Code::OutputExists),
         ("deploy/x", Code::NotAFile),
         (&"x".repeat(256), Code::FileNameInvalid),
@@ -246,4 +249,76 @@ fn who_waits_has_his_turn() {
         world.stands(&world.new);
         world.nothing_beside();
     }
+}
+
+#[test]
+fn nothing_is_removed_that_somebody_has_put_where_a_pull_stages() {
+    for in_place in [false, true] {
+        for broken in [false, true] {
+            let world = World::files();
+            world.put_old();
+            let pull = world.pull().in_place(in_place);
+            if broken {
+                let source = Tested::breaks_off(memory(&world.new.files), LARGE as u64 / 2);
+                world.refused(&source, &pull, &[Code::ServiceFailed]);
+            }
+            let at = match in_place {
+                true => world.dest().join(".weightseal"),
+                false => world.dir.path().join(".dest.weightseal-pull"),
+            };
+            fs::create_dir_all(at.join("model/mine")).unwrap();
+            fs::write(at.join("model/mine/x"), "x").unwrap();
+            if broken {
+                fs::rename(at.join("model"), at.join("precious")).unwrap();
+            }
+            let before = tree(&at);
+            let source = world.new.source();
+            world.refused(&source, &pull, &[Code::OutputExists]);
+            assert_eq!(source.read(), 0);
+            assert!(tree(&at) == before);
+        }
+    }
+}
+
+#[test]
+fn what_is_put_where_a_pull_stages_meanwhile_is_not_removed() {
+    for ends in [false, true] {
+        let world = World::files();
+        world.put_old();
+        let at = world.dir.path().join(".dest.weightseal-pull");
+        let (away, mine) = (world.dir.path().join("away"), at.join("model/mine"));
+        let moved = (at.clone(), away.clone());
+        let action = move || {
+            fs::rename(moved.0, moved.1).unwrap();
+            fs::create_dir_all(mine.parent().unwrap()).unwrap();
+            fs::write(mine, "x").unwrap();
+        };
+        let mut files = world.new.files.clone();
+        if !ends {
+            files.values_mut().for_each(|bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+        }
+        let source = Tested::does(memory(&files), 1, action);
+        let result = world.try_pull(&source, &world.pull(), &Run::new());
+        assert_eq!(result.is_ok(), ends);
+        assert_eq!(fs::read(at.join("model/mine")).unwrap(), b"x");
+        assert!(!ends || fs::read_dir(away).unwrap().count() == 0);
+        world.stands(if ends { &world.new } else { &world.old });
+    }
+}
+
+#[test]
+fn a_journal_alone_makes_no_signed_model_of_a_folder() {
+    let world = World::files();
+    world.put_old();
+    let broken = Tested::breaks_off(memory(&world.new.files), LARGE as u64 / 2);
+    world.refused(&broken, &world.pull().in_place(true), &[Code::ServiceFailed]);
+    fs::remove_file(world.dest().join("model.sig")).unwrap();
+    let source = world.new.source();
+    world.refused(&source, &world.pull().in_place(true), &[Code::OutputExists]);
+    // Nor is a folder empty in which something stands where a pull keeps its own.
+    fs::remove_dir_all(world.dest()).unwrap();
+    fs::create_dir_all(world.dest().join(".weightseal/mine")).unwrap();
+    world.refused(&source, &world.pull(), &[Code::OutputExists]);
+    assert!(world.dest().join(".weightseal/mine").exists());
+    assert_eq!(source.read(), 0);
 }

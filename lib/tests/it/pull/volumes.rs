@@ -37,6 +37,27 @@ impl Drop for Mounted {
     }
 }
 
+/// Runs a test as a user who is not root.
+fn as_a_user(name: &str, test: impl FnOnce()) {
+    use crate::good::{again, has_program, in_child, passed};
+
+    if in_child(name) {
+        return test();
+    }
+    let mut before = Vec::new();
+    if rustix::process::geteuid().is_root() {
+        if !has_program("setpriv") {
+            return testkit::skip_or_fail(Missing::new("setpriv", "a user who is not root is needed"));
+        }
+        before = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    }
+    passed(again(name, &before));
+}
+
+fn locked(path: &Path, mode: u32) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
 #[test]
 fn a_mount_point_keeps_its_place() {
     let world = World::files();
@@ -80,7 +101,7 @@ fn another_part_of_the_same_file_system_is_a_mount_point_too() {
 #[test]
 fn a_disk_without_room_is_told_before_anything_is_fetched() {
     let world = World::files();
-    let Some(_mounted) = Mounted::new(world.dir.path(), 4 << 10) else { return };
+    let Some(_mounted) = Mounted::new(world.dir.path(), 2 << 10) else { return };
     let source = world.new.source();
     world.refused(&source, &world.pull(), &[Code::DiskFull]);
     assert_eq!(source.read(), 0);
@@ -128,16 +149,10 @@ fn a_disk_that_cannot_be_written_is_told() {
 
 #[test]
 fn a_user_without_the_right_to_write_is_told() {
-    use crate::good::{again, has_program, in_child, passed};
-
-    const TEST: &str = "pull::volumes::a_user_without_the_right_to_write_is_told";
-    if in_child(TEST) {
+    as_a_user("pull::volumes::a_user_without_the_right_to_write_is_told", || {
         let world = World::files();
         world.put_old();
         // The folder above cannot be written: so it is done in place.
-        let locked = |path: &Path, mode| {
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        };
         locked(world.dir.path(), 0o555);
         let inode = world.dest().metadata().unwrap().ino();
         world.pulled(&world.new.source(), &world.pull());
@@ -153,16 +168,99 @@ fn a_user_without_the_right_to_write_is_told() {
         world.stands(&world.new);
         locked(&world.dest(), 0o755);
         locked(world.dir.path(), 0o755);
-        return;
-    }
-    let mut before = Vec::new();
-    if rustix::process::geteuid().is_root() {
-        if !has_program("setpriv") {
-            return testkit::skip_or_fail(Missing::new("setpriv", "a user who is not root is needed"));
+    });
+}
+
+#[test]
+fn what_is_mounted_in_the_folder_is_not_emptied() {
+    for at in ["cache", "weights", "weights/deep/er"] {
+        for in_place in [false, true] {
+            let world = World::files();
+            world.put_old();
+            let Some(_mounted) = Mounted::new(&world.dest().join(at), 64) else { return };
+            fs::write(world.dest().join(at).join("mine"), "x").unwrap();
+            let before = tree(&world.dest());
+            let source = world.new.source();
+            world.refused(&source, &world.pull().in_place(in_place).force(true), &[Code::OutputExists]);
+            assert_eq!(source.read(), 0);
+            assert!(tree(&world.dest()) == before);
+            world.nothing_beside();
         }
-        before = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     }
-    passed(again(TEST, &before));
+    // Mounted meanwhile: it goes with the old model, and stays what it is.
+    let world = World::files();
+    world.put_old();
+    fs::create_dir(world.dest().join("cache")).unwrap();
+    let (sender, mounted) = std::sync::mpsc::channel();
+    let at = world.dest().join("cache");
+    let source = Tested::does(memory(&world.new.files), 1, move || {
+        let mounted = Mounted::new(&at, 64);
+        if mounted.is_some() {
+            fs::write(at.join("mine"), "x").unwrap();
+        }
+        sender.send(mounted).unwrap();
+    });
+    let verified = world.try_pull(&source, &world.pull(), &Run::new());
+    assert!(verified.is_ok(), "{}", verified.unwrap_err());
+    world.stands(&world.new);
+    let Some(mut mounted) = mounted.recv().unwrap() else { return };
+    mounted.0 = world.dir.path().join(".dest.weightseal-pull/model/cache");
+    assert_eq!(fs::read(mounted.0.join("mine")).unwrap(), b"x");
+}
+
+#[test]
+fn the_root_of_all_folders_is_not_pulled_into() {
+    let world = World::files();
+    let source = world.new.source();
+    for root in ["/", "/tmp/.."] {
+        world.refused(&source, &Pull::new(root).force(true), &[Code::OutputExists]);
+    }
+    assert_eq!(source.read(), 0);
+}
+
+#[test]
+fn folders_of_an_old_model_that_were_locked_are_removed() {
+    as_a_user("pull::volumes::folders_of_an_old_model_that_were_locked_are_removed", || {
+        for in_place in [false, true] {
+            for mode in [0o555, 0o000] {
+                let world = World::files();
+                world.put_old();
+                fs::write(world.dest().join("gone/other"), "x").unwrap();
+                locked(&world.dest().join("gone"), mode);
+                let pull = world.pull().in_place(in_place);
+                world.pulled(&world.new.source(), &pull);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_before_anything_is_touched() {
+    as_a_user("pull::volumes::a_folder_that_cannot_be_written_is_found_before_anything_is_touched", || {
+        for in_place in [false, true] {
+            let world = World::files();
+            world.put_old();
+            locked(&world.dest(), 0o555);
+            let source = world.new.source();
+            world.refused(&source, &world.pull().in_place(in_place), &[Code::PermissionDenied]);
+            assert_eq!(source.read(), 0);
+            world.stands(&world.old);
+            world.nothing_beside();
+            locked(&world.dest(), 0o755);
+        }
+        let world = World::files();
+        world.put_old();
+        locked(&world.dest().join("weights"), 0o555);
+        let pull = world.pull().in_place(true);
+        world.refused(&world.new.source(), &pull, &[Code::PermissionDenied]);
+        let mut there = tree(&world.dest());
+        there.retain(|name, _| !name.starts_with(".weightseal/"));
+        assert!(there == world.old.placed());
+        locked(&world.dest().join("weights"), 0o755);
+        let source = world.new.source();
+        world.pulled(&source, &pull);
+        assert_eq!(source.read(), 0, "all was kept");
+    });
 }
 
 #[test]
