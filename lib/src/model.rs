@@ -220,26 +220,9 @@ impl Model {
     /// # Errors
     /// The whole report, when the verdict is anything but verified; also where warn mode admits it.
     pub fn verify(&self, policy: &Policy, bundles: &[Bundle], run: &Run) -> Result<Verified, Failure> {
-        let started = Instant::now();
-        let mut report = Report::new(self.place(), self.id.clone(), policy.is_mode());
-        report.policy = policy.origin().cloned();
-        let statements = match self.leaves_it_to(policy) {
-            Ok(()) => policy.judge(bundles, self.id.as_deref(), run, &mut report),
-            Err(finding) => {
-                report.findings.push(finding);
-                Vec::new()
-            }
-        };
-        if let Err(error) = self.check(&statements, bundles, policy, run, &mut report) {
-            report.findings.push(error.into_finding());
-        }
-        report.seconds = started.elapsed().as_secs_f64();
-        report.conclude();
-        if report.is_verified() && !statements.is_empty() {
-            Ok(Verified { report, statements })
-        } else {
-            Err(Failure { report: Box::new(report) })
-        }
+        self.judged(policy, policy.is_mode(), bundles, run, |statements, report| {
+            self.check(statements, bundles, policy, run, report)
+        })
     }
 
     /// Copies the model into a folder and verifies it in the same pass: nothing stands there under its name before every byte
@@ -260,8 +243,27 @@ impl Model {
         pull: &Pull,
         run: &Run,
     ) -> Result<Verified, Failure> {
+        self.judged(policy, Mode::Enforce, bundles, run, |statements, report| {
+            let accepted = bundles.iter().zip(&report.signatures).find(|(_, row)| row.accepted);
+            let Some((signature, _)) = accepted.filter(|_| !statements.is_empty()) else { return Ok(()) };
+            let mut model = self.with_signatures(bundles, policy);
+            // What is put somewhere is read.
+            model.release.stated = false;
+            pull.run(&model, statements, signature, run, report)
+        })
+    }
+
+    /// Has the policy judge the bundles, then the content checked against what they say, and gives the verdict on both.
+    fn judged(
+        &self,
+        policy: &Policy,
+        mode: Mode,
+        bundles: &[Bundle],
+        run: &Run,
+        content: impl FnOnce(&[VerifiedStatement], &mut Report) -> Result<(), Error>,
+    ) -> Result<Verified, Failure> {
         let started = Instant::now();
-        let mut report = Report::new(self.place(), self.id.clone(), Mode::Enforce);
+        let mut report = Report::new(self.place(), self.id.clone(), mode);
         report.policy = policy.origin().cloned();
         let statements = match self.leaves_it_to(policy) {
             Ok(()) => policy.judge(bundles, self.id.as_deref(), run, &mut report),
@@ -270,14 +272,8 @@ impl Model {
                 Vec::new()
             }
         };
-        let accepted = bundles.iter().zip(&report.signatures).find(|(_, row)| row.accepted);
-        if let Some((signature, _)) = accepted.filter(|_| !statements.is_empty()) {
-            let mut model = self.with_signatures(bundles, policy);
-            // What is put somewhere is read.
-            model.release.stated = false;
-            if let Err(error) = pull.run(&model, &statements, signature, run, &mut report) {
-                report.findings.push(error.into_finding());
-            }
+        if let Err(error) = content(&statements, &mut report) {
+            report.findings.push(error.into_finding());
         }
         report.seconds = started.elapsed().as_secs_f64();
         report.conclude();
