@@ -67,6 +67,16 @@ pub(crate) fn sleep(run: &Run, how_long: Duration) -> Result<(), Error> {
     }
 }
 
+/// How long to wait before the next of several attempts, of which so many failed: twice as long each time, less a random part
+/// up to half of it, so that those who failed together do not come back together.
+pub(crate) fn backoff(first: Duration, failed: u32) -> Duration {
+    let whole = first * 2_u32.saturating_pow(failed.saturating_sub(1));
+    let mut random = [0; 4];
+    // Without randomness the wait is whole.
+    let _ = getrandom::fill(&mut random);
+    whole - whole.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0)
+}
+
 fn runtime() -> Result<Handle, Error> {
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*runtime {
@@ -89,6 +99,17 @@ fn runtime() -> Result<Handle, Error> {
 mod tests {
     use super::*;
     use crate::Cancel;
+
+    #[test]
+    fn waits_double_and_differ() {
+        let first = Duration::from_millis(200);
+        for failed in 1..6 {
+            let whole = first * 2_u32.pow(failed - 1);
+            let waits: Vec<_> = (0..20).map(|_| backoff(first, failed)).collect();
+            assert!(waits.iter().all(|wait| *wait <= whole && *wait >= whole / 2), "{waits:?}");
+            assert!(waits.windows(2).any(|pair| pair[0] != pair[1]));
+        }
+    }
 
     #[test]
     fn a_task_gives_its_value_outside_and_inside_of_an_asynchronous_program() {

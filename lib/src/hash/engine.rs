@@ -34,10 +34,7 @@ pub(super) fn hash(
     let threads = work.threads(run);
     // With little memory fewer ranges are read at once.
     let most = (run.memory_bytes() / LEAST).min(plan.jobs.len() as u64) as usize;
-    let kernel = match plan.algorithm {
-        Algorithm::Sha256 => run.sha256_kernel().unwrap_or_else(|| Kernel::fastest(work.bytes)),
-        Algorithm::Blake2b | Algorithm::Blake3 => Kernel::Sha2,
-    };
+    let kernel = plan.kernel(work.bytes, run);
     let lanes = kernel.lanes().min(most.div_ceil(threads)).max(1);
     let name = match plan.algorithm {
         // One stream is what the package is made for.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    Error, Run,
+    Error, Kernel, Run,
     code::Code,
     manifest::{Algorithm, Digest},
     source::{Entry, Source},
@@ -59,6 +59,16 @@ pub struct Plan<'a> {
     /// The digests that the ranges should have, in the same order, where that is known. A run that
     /// [fails fast](Run::fail_fast) ends at the first that differs.
     pub expected: Vec<Digest>,
+}
+
+impl Plan<'_> {
+    /// What computes the digests of so many bytes in all.
+    fn kernel(&self, bytes: u64, run: &Run) -> Kernel {
+        match self.algorithm {
+            Algorithm::Sha256 => run.sha256_kernel().unwrap_or_else(|| Kernel::fastest(bytes)),
+            Algorithm::Blake2b | Algorithm::Blake3 => Kernel::Sha2,
+        }
+    }
 }
 
 /// What came of a plan.

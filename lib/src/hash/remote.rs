@@ -53,10 +53,7 @@ pub(super) fn hash(
     let bytes = plan.jobs.iter().map(super::Job::length).fold(0, u64::saturating_add);
     let room = Room::new(source.shape(), run.memory_fetched(), plan);
     let threads = (run.thread_count() as u64).min(bytes.div_ceil(room.part)).max(1) as usize;
-    let kernel = match plan.algorithm {
-        Algorithm::Sha256 => run.sha256_kernel().unwrap_or_else(|| Kernel::fastest(bytes)),
-        Algorithm::Blake2b | Algorithm::Blake3 => Kernel::Sha2,
-    };
+    let kernel = plan.kernel(bytes, run);
     let name = match plan.algorithm {
         Algorithm::Sha256 => kernel.name(),
         other => other.name(),

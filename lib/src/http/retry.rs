@@ -168,7 +168,7 @@ impl Pace {
         if self.attempts >= self.most {
             return Ok(Err(format!(" ({} attempts)", self.attempts + self.further)));
         }
-        let wait = failure.after.unwrap_or_else(|| backoff(self.attempts));
+        let wait = failure.after.unwrap_or_else(|| rt::backoff(FIRST_WAIT, self.attempts));
         let left = run.time_left().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
         if wait >= left {
             return Ok(Err(match failure.after {
@@ -180,30 +180,9 @@ impl Pace {
     }
 }
 
-/// Twice as long each time, less a random part up to half of it, so that those who failed together do not come back
-/// together.
-fn backoff(attempts: u32) -> Duration {
-    let whole = FIRST_WAIT * 2_u32.saturating_pow(attempts.saturating_sub(1));
-    let mut random = [0; 4];
-    // Without randomness the wait is whole.
-    let _ = getrandom::fill(&mut random);
-    let part = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
-    whole - whole.mul_f64(part / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_and_differ() {
-        for attempts in 1..4 {
-            let whole = FIRST_WAIT * 2_u32.pow(attempts - 1);
-            let waits: Vec<_> = (0..20).map(|_| backoff(attempts)).collect();
-            assert!(waits.iter().all(|wait| *wait <= whole && *wait >= whole / 2), "{waits:?}");
-            assert!(waits.windows(2).any(|pair| pair[0] != pair[1]));
-        }
-    }
 
     #[test]
     fn a_server_may_ask_for_a_wait_in_seconds_or_by_date() {

@@ -17,8 +17,10 @@ use crate::{
 };
 
 mod composed;
+mod container;
 mod journal;
 mod lock;
+mod log;
 mod place;
 mod placing;
 mod ranges;

@@ -10,9 +10,9 @@ use std::{
 use rustix::fs::{Access, AtFlags, FileType};
 
 use super::{
-    Pull,
+    Pull, container,
     journal::{Journal, Phase},
-    staging, tree,
+    tree,
 };
 use crate::{
     Bundle, Error,
@@ -116,7 +116,7 @@ impl Place {
         let is_unfinished = own.is_some_and(|own| tree::kind(&own) == FileType::Directory);
         let is_foreign = is_unfinished
             && tree::open(folder.as_fd(), PULL)
-                .and_then(|own| staging::is_foreign(own.as_fd(), false))
+                .and_then(|own| container::is_foreign(own.as_fd(), false))
                 .unwrap_or(true);
         let journal = tree::open(folder.as_fd(), PULL).ok().and_then(|own| Journal::read(own.as_fd()));
         let old = Old { folder, stamp, is_unfinished, is_foreign, journal };

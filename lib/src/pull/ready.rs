@@ -9,12 +9,13 @@ use rustix::fs::{AtFlags, Mode};
 
 use super::{
     Pull,
+    container::{has_journal, is_foreign},
     journal::{Journal, Phase},
     lock::{Lock, somebody_elses},
     place::{Place, Way, failed},
     placing,
     session::{above, container_name, listed, old_folder, open_local, remove_container},
-    staging::{Staging, has_journal, is_foreign},
+    staging::Staging,
     tree,
 };
 use crate::{

@@ -14,13 +14,14 @@ use rustix::fs::AtFlags;
 use super::{
     Pull,
     composed::Composed,
+    container::OURS,
     journal::{Journal, Phase},
     lock::Lock,
     place::{LOST_AND_FOUND, Place, SIGNATURE, Way, failed},
     placing,
     ranges::Ranges,
     ready::{Left, Ready, prepare},
-    staging::{OURS, Staging},
+    staging::Staging,
     tree,
 };
 use crate::{

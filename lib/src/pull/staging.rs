@@ -5,10 +5,8 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    ffi::CStr,
-    fmt::Write as _,
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     ops::Range,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -23,7 +21,7 @@ use std::{
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{journal::Journal, journal::Phase, ranges::Ranges, tree};
+use super::{journal::Journal, journal::Phase, log, ranges::Ranges, tree};
 use crate::{
     Error, Run,
     code::Code,
@@ -31,62 +29,19 @@ use crate::{
     hash::Sink,
     report::Bytes,
     shown::Shown,
-    source::{
-        Entry,
-        local::{JOURNAL, Local},
-    },
+    source::{Entry, local::Local},
 };
 
 /// The folder of the numbered files.
 pub(super) const STAGING: &str = "staging";
-/// What was written to them.
-const LOG: &str = "log";
 /// The new model, where it is made whole before it is exchanged with the old one.
 pub(super) const MODEL: &str = "model";
-
-/// All that a pull puts into the folder where it stages, but for its lock; the journal last, which tells of the others.
-pub(super) const OURS: [&CStr; 10] = [
-    c"staging",
-    c"log",
-    c"log.new",
-    c"model",
-    c"model.sig",
-    c"probe",
-    c"probe-a",
-    c"probe-b",
-    c"journal.new",
-    c"journal",
-];
-
-/// What of it can be there before the journal is.
-const BEFORE_THE_JOURNAL: [&[u8]; 5] = [b"lock", b"probe", b"probe-a", b"probe-b", b"journal.new"];
-
-/// Whether something lies in a folder where a pull would stage that no pull has put there. In the folder that is pulled into
-/// a journal counts that cannot be read; beside it, where others may write, it has to be one.
-pub(super) fn is_foreign(container: BorrowedFd<'_>, beside: bool) -> io::Result<bool> {
-    let has_journal = match beside {
-        true => Journal::read(container).is_some(),
-        false => has_journal(container)?,
-    };
-    let ours =
-        |name: &CStr| BEFORE_THE_JOURNAL.contains(&name.to_bytes()) || (has_journal && OURS.contains(&name));
-    Ok(tree::names(container)?.iter().any(|name| !ours(name)))
-}
-
-/// Whether there is a journal, be it one that cannot be read.
-pub(super) fn has_journal(container: BorrowedFd<'_>) -> io::Result<bool> {
-    let found = tree::look(container, JOURNAL)?;
-    Ok(found.is_some_and(|stat| tree::kind(&stat) == FileType::RegularFile))
-}
 
 /// So many bytes of a file are written before the log says so: what a killed process loses of each file.
 const LOG_EVERY: u64 = 1 << 20;
 
 /// So many bytes of a file are written before they are synced: bounds what has to be waited for at the end.
 const SYNC_EVERY: u64 = 64 << 20;
-
-/// Largest log that is read, in bytes: enough for a hundred terabytes.
-const LOG_LIMIT: u64 = 1 << 30;
 
 /// Most numbered files that are open at once.
 const OPEN_FILES: usize = 64;
@@ -100,7 +55,7 @@ pub(super) struct Staged {
     pub(super) name: String,
     pub(super) size: u64,
     /// What of it was staged before this pass.
-    part: Ranges,
+    pub(super) part: Ranges,
     /// What of it can be had from the folder that is pulled into, and the file there.
     old: Option<(Entry, Ranges)>,
     /// The file in the folder that is pulled into is right, and stays.
@@ -174,7 +129,7 @@ impl Staging {
         if resumes {
             take_up(container.as_fd(), folder.as_fd(), &mut files)?;
         }
-        let log = write_log(container.as_fd(), &files)?;
+        let log = log::begin(container.as_fd(), &files)?;
         Ok(Staging {
             container,
             folder,
@@ -339,11 +294,7 @@ impl Staging {
     }
 
     fn note(&self, number: usize, ranges: &Ranges) -> io::Result<()> {
-        let mut lines = String::new();
-        for range in ranges.iter() {
-            let _ = writeln!(lines, "{number} {} {}", range.start, range.end);
-        }
-        lock(&self.log).write_all(lines.as_bytes())
+        lock(&self.log).write_all(log::lines(number, ranges).as_bytes())
     }
 
     /// Makes every file that is to be put in place whole on disk: none is missing a byte, and all survive a crash.
@@ -409,7 +360,7 @@ impl Staging {
                 remove_part(self.folder.as_fd(), number)?;
             }
         }
-        write_log(self.container.as_fd(), &self.files)?.sync_all()
+        log::begin(self.container.as_fd(), &self.files)?.sync_all()
     }
 
     /// Removes the numbered files and their log.
@@ -513,7 +464,7 @@ fn take_up(container: BorrowedFd<'_>, folder: BorrowedFd<'_>, files: &mut [Stage
         }
         tree::remove(container, c"model")?;
     }
-    for (number, range) in read_log(container)? {
+    for (number, range) in log::read(container)? {
         if let Some(file) = files.get_mut(number) {
             file.part.add(range);
         }
@@ -556,39 +507,6 @@ fn take_back(model: BorrowedFd<'_>, name: &str, folder: BorrowedFd<'_>, number: 
         };
     }
     Ok(())
-}
-
-/// What the log says, line by line: a number, a start, an end. A line that was cut says nothing.
-fn read_log(container: BorrowedFd<'_>) -> io::Result<Vec<(usize, Range<u64>)>> {
-    let file = match tree::open_file(container, LOG) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    file.take(LOG_LIMIT).read_to_end(&mut bytes)?;
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-    Ok(lines.filter_map(|line| log_line(std::str::from_utf8(line).ok()?)).collect())
-}
-
-fn log_line(line: &str) -> Option<(usize, Range<u64>)> {
-    let mut words = line.split_ascii_whitespace();
-    let number = words.next()?.parse().ok()?;
-    let range = words.next()?.parse().ok()?..words.next()?.parse().ok()?;
-    (words.next().is_none() && range.start < range.end).then_some((number, range))
-}
-
-/// Writes the log anew, and opens it to be added to.
-fn write_log(container: BorrowedFd<'_>, files: &[Staged]) -> io::Result<File> {
-    let mut lines = String::new();
-    for (number, file) in files.iter().enumerate() {
-        for range in file.part.iter() {
-            let _ = writeln!(lines, "{number} {} {}", range.start, range.end);
-        }
-    }
-    tree::write(container, LOG, lines.as_bytes(), PUBLIC)?;
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::openat(container, LOG, flags, Mode::empty())?))
 }
 
 fn remove_part(folder: BorrowedFd<'_>, number: usize) -> io::Result<()> {

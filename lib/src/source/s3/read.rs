@@ -6,7 +6,7 @@ use aws_sdk_s3::{operation::get_object::GetObjectOutput, primitives::ByteStream}
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Store, connect::Clients, trouble::Trouble};
-use crate::{Entry, Error, code::Code, drip::Drip, shown::Shown};
+use crate::{Entry, Error, code::Code, drip::Drip, rt, shown::Shown};
 
 /// How many attempts in a row may fail without a byte.
 const ATTEMPTS: u32 = 6;
@@ -115,7 +115,7 @@ impl Pace {
         if self.failed >= ATTEMPTS || self.attempts >= self.most {
             return Err(given_up(format!("{} attempts", self.attempts)));
         }
-        let wait = trouble.after.unwrap_or_else(|| backoff(self.failed.max(1)));
+        let wait = trouble.after.unwrap_or_else(|| rt::backoff(FIRST_WAIT, self.failed.max(1)));
         let left = self.until.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now()));
         if wait >= left.min(LONGEST_WAIT) {
             return Err(given_up(match trouble.after {
@@ -126,16 +126,6 @@ impl Pace {
         sleep(wait).await;
         Ok(())
     }
-}
-
-/// Twice as long each time, less a random part up to half of it, so that those who failed together do not come back
-/// together.
-fn backoff(failed: u32) -> Duration {
-    let whole = FIRST_WAIT * 2_u32.saturating_pow(failed.saturating_sub(1));
-    let mut random = [0; 4];
-    // Without randomness the wait is whole.
-    let _ = getrandom::fill(&mut random);
-    whole - whole.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0)
 }
 
 /// Reads a range, all of it, into the buffer, which is emptied first.
@@ -317,16 +307,6 @@ mod tests {
         }
         let largest = u64::MAX;
         assert_eq!(content_range(&format!("bytes 0-{largest}/{largest}")), None);
-    }
-
-    #[test]
-    fn waits_double_and_differ() {
-        for failed in 1..6 {
-            let whole = FIRST_WAIT * 2_u32.pow(failed - 1);
-            let waits: Vec<_> = (0..20).map(|_| backoff(failed)).collect();
-            assert!(waits.iter().all(|wait| *wait <= whole && *wait >= whole / 2), "{waits:?}");
-            assert!(waits.windows(2).any(|pair| pair[0] != pair[1]));
-        }
     }
 
     #[tokio::test]
