@@ -195,7 +195,11 @@ fn stamp(folder: BorrowedFd<'_>) -> io::Result<FileStamp> {
 
 /// An error about the folder.
 pub(super) fn failed(path: &Path, error: io::Error) -> Error {
-    Error::io("pull into", path.display(), error, Code::BadArgument)
+    let failed = Error::io("pull into", path.display(), error, Code::BadArgument);
+    match failed.code() {
+        Code::BadArgument => failed.with_help("check the path; the folder above it has to be there"),
+        _ => failed,
+    }
 }
 
 /// The absolute path of a folder whose last part is its name: what ends in `.` or `..` is resolved.
