@@ -2,9 +2,10 @@
 
 use testkit::{
     or_skip,
+    pki::{Key, KeyKind},
     s3::{Bucket, KEY, Put, minio, versitygw},
 };
-use weightseal::{Access, Code, Model, ModelUri, Replace, Source as _, SseCKey};
+use weightseal::{Access, Algorithm, Code, Hashing, Model, ModelUri, Replace, Source as _, SseCKey};
 
 use super::{bytes, files_of, open, options, read, refused, soon};
 use crate::good::Good;
@@ -121,4 +122,27 @@ fn a_model_is_verified_where_it_stands() {
     crate::good::verified(&model, &good.policy(), good.bundles());
     store.put_with(&bucket, "llama/added", b"x", &kms());
     crate::good::refused(&model, &good.policy(), good.bundles(), &[Code::FileUnsigned]);
+}
+
+#[test]
+fn a_large_object_in_parts_is_verified_in_a_bucket_with_versions_that_encrypts() {
+    let Some(store) = or_skip(minio()) else { return };
+    let bucket =
+        store.bucket(Bucket { versioning: true, sse_kms: Some(KEY.to_owned()), ..Bucket::default() });
+    let mut weights = bytes(100 << 20);
+    let first = store.put_multipart(&bucket, "llama/model.safetensors", &weights, 16 << 20);
+    assert!(first.etag.ends_with("-7") && first.version.is_some(), "{first:?}");
+    let access = Access::new().s3(options(store).require_sse_kms(KEY));
+    let uri: ModelUri = format!("s3://{bucket}/llama").parse().unwrap();
+    let model = Model::open_at(&uri, &access, &soon()).unwrap();
+    let key = Key::new(KeyKind::Ed25519, 1);
+    let hashing = Hashing::files(Algorithm::Sha256);
+    let bundle = model.sign(&hashing, &crate::good::signer(&key), &soon()).unwrap();
+    let policy = crate::good::trusting(&key);
+    let report = crate::good::verified(&model, &policy, std::slice::from_ref(&bundle));
+    assert_eq!(report.bytes, 100 << 20);
+    // A later version is another model, however much of it is the same.
+    weights[99 << 20] ^= 1;
+    store.put_multipart(&bucket, "llama/model.safetensors", &weights, 16 << 20);
+    crate::good::refused(&model, &policy, &[bundle], &[Code::FileChanged]);
 }
