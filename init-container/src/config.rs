@@ -9,12 +9,14 @@ use std::{
 use jiff::SignedDuration;
 use weightseal::{
     Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, PolicyFile, PolicyReport,
-    ReadMode, Run, Shown, SigstoreVerifier, limits, model_id_of, read_key,
+    ReadMode, Run, Shown, SigstoreVerifier, limits, read_key,
 };
 
 use crate::{
-    settings::{Given, Refused, bad, look_for},
+    settings::{Given, Refused, Task, bad, look_for},
     sigstore::Sigstore,
+    stores::Stores,
+    target::{self, Target, Way},
 };
 
 /// How long a check may take unless told.
@@ -76,8 +78,11 @@ impl Termination {
 /// The settings.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The models, at least one.
-    pub(crate) models: Vec<PathBuf>,
+    /// What to check, at least one.
+    pub(crate) targets: Vec<Target>,
+    /// Whether a pull makes use of what its folder holds already.
+    pub(crate) repair: bool,
+    pub(crate) stores: Stores,
     /// The signatures of the one model; without any, the one at the usual place.
     pub(crate) signatures: Vec<PathBuf>,
     pub(crate) model_id: Option<String>,
@@ -94,8 +99,14 @@ pub(crate) struct Config {
     kernel: Option<Kernel>,
     fail_fast: bool,
     memory: Option<u64>,
+    /// Where metrics go.
+    pub(crate) metrics: Option<PathBuf>,
+    /// Where the audit event of each model goes.
+    pub(crate) audit: Option<PathBuf>,
     /// The policy file that says all else.
-    policy_file: Option<PathBuf>,
+    policy_file: Option<Written>,
+    /// The SHA-256 that it has to have.
+    policy_sha256: Option<String>,
     /// The policy without trust, which is read from files.
     policy: Policy,
     keys: Pem,
@@ -122,6 +133,13 @@ pub(crate) struct ForModel {
     pub(crate) rule: Option<PolicyReport>,
 }
 
+/// Where a policy is written.
+#[derive(Debug)]
+enum Written {
+    File(PathBuf),
+    Text(String),
+}
+
 /// Where PEM comes from.
 #[derive(Debug)]
 enum Pem {
@@ -132,28 +150,29 @@ enum Pem {
 
 impl Config {
     /// Reads and checks flags and variables; reads no file. `args` begins with the program's name.
-    pub(crate) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Self, Refused> {
-        let given = Given::read(args, variables)?;
-        let models = given.paths("model");
-        if models.is_empty() {
-            return Err(bad("no model was given".to_owned())
-                .with_help("give one with --model or WEIGHTSEAL_MODEL")
-                .into());
-        }
-        // The address is not shown: its query may hold a signature that opens it.
-        if models.iter().any(|model| model.to_string_lossy().contains("://")) {
-            let by = given.by("model").unwrap_or_default();
-            let what = format!("{by} has a model that is not on disk, and this build reads from disk alone");
-            return Err(Error::new(Code::FeatureMissing, what).into());
-        }
+    pub(crate) fn read(
+        task: Task,
+        args: &[OsString],
+        variables: &[(OsString, OsString)],
+    ) -> Result<Self, Refused> {
+        let given = Given::read(task, args, variables)?;
+        let mode = given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default();
+        let targets = target::given(&given, mode)?;
         let of_one = OF_ONE_MODEL.iter().find_map(|flag| given.by(flag));
-        if let (Some(by), true) = (of_one, models.len() > 1) {
-            let what = format!("{by} says something of one model, and there are {}", models.len());
+        let one = matches!(&targets[..], [target] if target.way != Way::Below);
+        if let (Some(by), false) = (of_one, one) {
+            let what = format!("{by} says something of one model, and there may be others");
             return Err(Error::new(Code::ArgumentsConflict, what)
                 .with_help("run an init container for each model")
                 .into());
         }
-        let mode = given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default();
+        let policy_sha256 = given.text("policy-sha256")?;
+        if let Some(hex) = &policy_sha256
+            && (hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            let by = given.by("policy-sha256").unwrap_or_default();
+            return Err(bad(format!("{by} is not 64 hexadecimal digits")).into());
+        }
         let config = Config {
             signatures: given.paths("signature"),
             model_id: given.text("model-id")?,
@@ -177,20 +196,29 @@ impl Config {
             kernel: given.parsed("kernel", "a kernel of this processor", |text| text.parse().ok())?,
             fail_fast: given.switch("fail-fast")?,
             memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
-            policy_file: given.path("policy"),
+            metrics: given.path("metrics-file"),
+            audit: given.path("audit-log"),
+            policy_file: written(&given)?,
+            policy_sha256,
             policy: policy(&given, mode)?,
             keys: Pem::given(&given, "public-key")?,
             certificates: Pem::given(&given, "certificate-chain")?,
             identity: given.text("certificate-identity")?,
             sigstore: Sigstore::given(&given)?,
-            models,
+            repair: !given.switch("no-repair")?,
+            stores: Stores::given(&given)?,
+            targets,
         };
         config.check_trust(&given)?;
         Ok(config)
     }
 
     fn check_trust(&self, given: &Given) -> Result<(), Error> {
-        if let Some(policy) = given.by("policy") {
+        if let (None, Some(by)) = (&self.policy_file, given.by("policy-sha256")) {
+            let what = format!("{by} was given without a policy");
+            return Err(Error::new(Code::ArgumentsConflict, what).with_help("give --policy as well"));
+        }
+        if let Some(policy) = given.by("policy").or(given.by("policy-text")) {
             let beside = LEFT_TO_THE_POLICY.iter().find_map(|flag| given.by(flag));
             return beside.map_or(Ok(()), |by| {
                 let what = format!("{policy} was given, and {by} does not go with it");
@@ -222,21 +250,29 @@ impl Config {
     /// Those of the policy file, or else `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`; those of a
     /// trusted root.
     pub(crate) fn trust(&self, run: &Run) -> Result<Trust, Error> {
-        match &self.policy_file {
-            Some(path) => Ok(Trust::File(Box::new(PolicyFile::read(path)?))),
-            None => self.trusting(run).map(|policy| Trust::Settings(Box::new(policy))),
-        }
+        let file = match (&self.policy_file, &self.policy_sha256) {
+            (None, _) => return self.trusting(run).map(|policy| Trust::Settings(Box::new(policy))),
+            (Some(Written::File(path)), None) => PolicyFile::read(path)?,
+            (Some(Written::File(path)), Some(sha256)) => PolicyFile::read_pinned(path, sha256)?,
+            // The paths in it have no folder to be relative to.
+            (Some(Written::Text(text)), None) => PolicyFile::parse(text.as_bytes(), "/")?,
+            (Some(Written::Text(text)), Some(sha256)) => PolicyFile::parse_pinned(text.as_bytes(), sha256)?,
+        };
+        Ok(Trust::File(Box::new(file)))
     }
 
     /// What counts for one model: a policy, and the model's id.
     ///
     /// # Errors
     /// Those of [`PolicyFile::rule_for`]; `bad-argument` when a path is no model id.
-    pub(crate) fn for_model(&self, trust: &Trust, model: &Path, run: &Run) -> Result<ForModel, Error> {
+    pub(crate) fn for_model(&self, trust: &Trust, model: &Target, run: &Run) -> Result<ForModel, Error> {
         let (policy, id, rule) = match trust {
-            Trust::Settings(policy) => ((**policy).clone(), self.model_id.clone(), None),
+            Trust::Settings(policy) => {
+                let own = model.has_id().then(|| model.id()).transpose()?;
+                ((**policy).clone(), self.model_id.clone().or(own), None)
+            }
             Trust::File(file) => {
-                let id = self.model_id.clone().map_or_else(|| model_id_of(model), Ok)?;
+                let id = self.model_id.clone().map_or_else(|| model.id(), Ok)?;
                 let applied =
                     file.rule_for_with(&id, |instance| self.sigstore.stored(instance.clone(), run))?;
                 let rule = applied.report().clone();
@@ -321,6 +357,19 @@ impl Pem {
             Pem::Variable(name, text) => Ok(vec![(name.clone(), text.clone().into_bytes())]),
             Pem::Files(files) => files.iter().map(|path| Ok((shown(path), read_key(path)?))).collect(),
         }
+    }
+}
+
+/// The policy that was given, as a file or as a text.
+fn written(given: &Given) -> Result<Option<Written>, Error> {
+    match (given.path("policy"), given.text("policy-text")?) {
+        (Some(_), Some(_)) => {
+            let by = |flag| given.by(flag).unwrap_or_default();
+            let what = format!("both {} and {} were given", by("policy"), by("policy-text"));
+            Err(Error::new(Code::ArgumentsConflict, what).with_help("give one of the two"))
+        }
+        (Some(path), None) => Ok(Some(Written::File(path))),
+        (None, text) => Ok(text.map(Written::Text)),
     }
 }
 

@@ -1,15 +1,13 @@
-use std::path::Path;
-
 use super::*;
 
 fn config(args: &[&str]) -> Config {
     let args: Vec<_> =
         ["x", "--model=/a", "--model=/b", "--public-key=/k"].iter().chain(args).map(Into::into).collect();
-    Config::read(&args, &[]).unwrap()
+    Config::read(Task::Check, &args, &[]).unwrap()
 }
 
-fn verified(path: &Path) -> Arc<Report> {
-    let mut report = Report::new(path.to_string_lossy(), None, Mode::Enforce);
+fn verified(target: &Target) -> Arc<Report> {
+    let mut report = Report::new(target.name(), None, Mode::Enforce);
     report.conclude();
     Arc::new(report)
 }
@@ -38,8 +36,8 @@ fn supervised(
 }
 
 fn report_all(config: &Config) -> impl FnOnce(&Reports) + Send + 'static {
-    let models = config.models.clone();
-    move |reports| lock(reports).extend(models.iter().map(|path| verified(path)))
+    let targets = config.targets.clone();
+    move |reports| lock(reports).reports.extend(targets.iter().map(verified))
 }
 
 fn hang() {
@@ -57,11 +55,11 @@ fn a_job_that_reports_every_model_is_believed() {
 #[test]
 fn a_job_that_ends_early_or_panics_is_no_success_not_even_in_warn_mode() {
     for config in [config(&[]), config(&["--mode=warn"])] {
-        let first = config.models[0].clone();
+        let first = config.targets[0].clone();
         let ended = supervised(&config, &[], |_| {});
         assert_eq!(ended, (3, vec![String::new(), "panicked".into(), "panicked".into()]));
         let panicked = supervised(&config, &[], move |reports| {
-            lock(reports).push(verified(&first));
+            lock(reports).reports.push(verified(&first));
             panic!("as told");
         });
         assert_eq!(panicked, (3, vec!["panicked".into(), String::new(), "panicked".into()]));

@@ -245,6 +245,7 @@ codes! {
     OutputExists, "output-exists", Misuse, "the output would replace a file that is not a signature", "choose another name, or force it";
     PolicyAbsent, "policy-absent", Misuse, "there is no policy file at the place that was given", "check the path";
     PolicyAmbiguous, "policy-ambiguous", Misuse, "several rules of the policy are for this model, and none of them is more specific", "make the pattern of one of them more specific";
+    PolicyNotExpected, "policy-not-expected", Misuse, "the policy is not the one whose digest was given, or trusts what lies in files of its own", "restore the policy, or give the digest of the new one (sha256sum policy.yaml); put keys and certificates into the policy itself";
     PolicyInvalid, "policy-invalid", Misuse, "the policy cannot be used", "correct the policy";
 }
 

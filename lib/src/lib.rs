@@ -60,6 +60,7 @@ mod safetensors;
 mod shown;
 mod sign;
 mod source;
+mod stamps;
 mod sys;
 #[cfg(feature = "sigstore")]
 mod trust;
@@ -107,7 +108,8 @@ pub use source::{
     memory::Memory,
     uri::{HubUri, ModelUri, RepoKind, S3Uri},
 };
-pub use sys::{lanes::Kernel, sigbus};
+pub use stamps::{Stamps, Written};
+pub use sys::{cache::memory_limit, lanes::Kernel, sigbus};
 #[cfg(feature = "sigstore-tuf")]
 pub use trust::Refresh;
 #[cfg(feature = "sigstore")]

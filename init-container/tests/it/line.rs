@@ -17,6 +17,8 @@ pub(crate) struct Line {
     pub(crate) seconds: f64,
     pub(crate) findings: Vec<Finding>,
     pub(crate) models: Vec<Model>,
+    pub(crate) more_models: usize,
+    pub(crate) notes: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

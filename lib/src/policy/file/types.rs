@@ -27,6 +27,23 @@ pub(super) struct Document {
     pub(super) rules: Vec<Rule>,
 }
 
+impl Document {
+    /// The files that hold what is trusted.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let in_file = |source: &Source| match source {
+            Source::File(path) => Some(path.clone()),
+            Source::Pem(_) => None,
+        };
+        let root = |root: &Option<TrustedRoot>| root.as_ref()?.file.clone();
+        let identities = self.identities.values().filter_map(|identity| match identity {
+            Identity::Key(source) => in_file(source),
+            Identity::Certificate(given) => in_file(&given.anchors),
+            Identity::Sigstore(given) => root(&given.trusted_root),
+        });
+        root(&self.trusted_root).into_iter().chain(identities).collect()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 enum ApiVersion {
