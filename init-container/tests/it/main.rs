@@ -7,7 +7,11 @@ mod ended;
 mod line;
 mod pod;
 mod policy;
+mod pinned;
+mod pulled;
+mod recorded;
 mod refused;
+mod under;
 
 use std::{
     ffi::OsStr,
