@@ -76,7 +76,7 @@ pub(crate) fn strays(
 fn verify(config: &Config, target: &Target, counts: &ForModel, run: &Run) -> Result<Report, Finding> {
     run.check().map_err(Error::into_finding)?;
     // What a model server loads from the Hub's cache is checked there; only warn mode looks at what is in a store.
-    let offline = target.way == Way::Here && config.mode == Mode::Enforce;
+    let offline = target.way == Way::Here && (config.mode == Mode::Enforce || config.watch.is_some());
     let access = config.stores.access(offline).map_err(Error::into_finding)?;
     let mut model = Model::open_at(&target.place, &access, run)
         .map_err(|error| absent(target, offline, error).into_finding())?

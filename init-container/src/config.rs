@@ -17,6 +17,7 @@ use crate::{
     sigstore::Sigstore,
     stores::Stores,
     target::{self, Target, Way},
+    watch,
 };
 
 /// How long a check may take unless told.
@@ -99,6 +100,8 @@ pub(crate) struct Config {
     kernel: Option<Kernel>,
     fail_fast: bool,
     memory: Option<u64>,
+    /// What only `watch` is told.
+    pub(crate) watch: Option<watch::Settings>,
     /// Where metrics go.
     pub(crate) metrics: Option<PathBuf>,
     /// Where the audit event of each model goes.
@@ -157,7 +160,7 @@ impl Config {
     ) -> Result<Self, Refused> {
         let given = Given::read(task, args, variables)?;
         let mode = given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default();
-        let targets = target::given(&given, mode)?;
+        let targets = target::given(&given, task, mode)?;
         let of_one = OF_ONE_MODEL.iter().find_map(|flag| given.by(flag));
         let one = matches!(&targets[..], [target] if target.way != Way::Below);
         if let (Some(by), false) = (of_one, one) {
@@ -183,7 +186,8 @@ impl Config {
             mode,
             deadline: given
                 .parsed("deadline", "a duration as 90s or 1h30m, or none", deadline)?
-                .unwrap_or(Some(DEADLINE)),
+                // Who watches has all the time there is.
+                .unwrap_or((task == Task::Check).then_some(DEADLINE)),
             termination: Termination::new(given.path("termination-log").map(PathBuf::into_os_string)),
             threads: given.parsed("threads", "a number from 1 to 256", |text| {
                 text.parse().ok().filter(|threads| (1..=limits::THREADS).contains(threads))
@@ -192,10 +196,12 @@ impl Config {
                 .parsed("read", "auto, mmap, pread or direct", |text| {
                     ReadMode::ALL.into_iter().find(|mode| mode.name() == text)
                 })?
-                .unwrap_or(ReadMode::Auto),
+                // What is mapped and truncated ends the program, which is not to end.
+                .unwrap_or(if task == Task::Watch { ReadMode::Pread } else { ReadMode::Auto }),
             kernel: given.parsed("kernel", "a kernel of this processor", |text| text.parse().ok())?,
             fail_fast: given.switch("fail-fast")?,
             memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
+            watch: (task == Task::Watch).then(|| watch::Settings::given(&given)).transpose()?,
             metrics: given.path("metrics-file"),
             audit: given.path("audit-log"),
             policy_file: written(&given)?,
@@ -425,15 +431,16 @@ fn mode(text: &str) -> Option<Mode> {
 }
 
 fn deadline(text: &str) -> Option<Option<Duration>> {
-    if text == "none" {
-        return Some(None);
-    }
+    if text == "none" { Some(None) } else { duration(text).map(Some) }
+}
+
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let duration: SignedDuration = text.parse().ok()?;
-    duration.is_positive().then(|| Some(duration.unsigned_abs()))
+    duration.is_positive().then(|| duration.unsigned_abs())
 }
 
 /// A size in bytes, as Kubernetes writes it (`64Mi`, `1G`), a `B` after it or not.
-fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit.strip_suffix('B').unwrap_or(unit) {

@@ -1,5 +1,7 @@
 //! `weightseal-init` stands before a model server in its pod: it ends with 0 only if every model passes.
 //!
+//! `watch` checks them again and again beside the server, and `probe` tells what came of it.
+//!
 //! | exit code | means |
 //! |---|---|
 //! | 0 | every model is verified, or was admitted by warn mode |
@@ -41,6 +43,7 @@ mod sigstore;
 mod stores;
 mod target;
 mod under;
+mod watch;
 
 use config::{Config, Termination, Trust};
 use log::{Progress, say};
@@ -71,6 +74,14 @@ fn run() -> u8 {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let args: Vec<_> = env::args_os().collect();
     let variables: Vec<_> = env::vars_os().collect();
+    // The name of what is to be done instead of a check stands first.
+    let instead = args.get(1).and_then(|word| word.to_str());
+    let rest = || args.iter().take(1).chain(args.iter().skip(2)).cloned().collect::<Vec<_>>();
+    match instead {
+        Some("watch") => return watch::run(&rest(), &variables),
+        Some("probe") => return watch::probe(&rest(), &variables),
+        _ => {}
+    }
     let config = match Config::read(Task::Check, &args, &variables) {
         Ok(config) => Arc::new(config),
         Err(Refused::Help(text)) => {
@@ -132,7 +143,10 @@ fn race(config: &Arc<Config>, teller: &Arc<Teller>) -> Outcome {
     let job = {
         let (config, teller) = (Arc::clone(config), Arc::clone(teller));
         let (cancel, progress) = (cancel.clone(), Arc::clone(&progress));
-        move |reports: &Reports| check_all(&config, &teller, &cancel, &progress, reports)
+        move |reports: &Reports| {
+            let run = config.run().cancel(cancel).events(progress);
+            check_all(&config, &teller, &run, reports);
+        }
     };
     supervise(config, &progress, &cancel, (tell, events), job)
 }
@@ -218,11 +232,9 @@ fn conclude(
 }
 
 /// The check itself: every model, one after the other.
-fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<Progress>, reports: &Reports) {
+fn check_all(config: &Config, teller: &Teller, run: &Run, reports: &Reports) {
     let started = Instant::now();
-    let events: Arc<dyn weightseal::Events> = Arc::<Progress>::clone(progress);
-    let run = config.run().cancel(cancel.clone()).events(events);
-    let trust = config.trust(&run);
+    let trust = config.trust(run);
     let room = weightseal::memory_limit();
     let mut found = None;
     while let Some(target) = next(reports) {

@@ -401,6 +401,11 @@ impl Teller {
         code
     }
 
+    /// Leaves this as the termination message.
+    pub(crate) fn say_last(&self, message: &str) {
+        self.write_message(message);
+    }
+
     /// Writes the outcome to standard output, and does not wait for ever for somebody to read it.
     fn write_line(&self, line: String) -> io::Result<()> {
         let mut file = match &self.stdout {

@@ -494,7 +494,7 @@ pub(crate) fn look_for(
     args: &[OsString],
     variables: &[(OsString, OsString)],
 ) -> Option<OsString> {
-    let setting = SETTINGS.iter().find(|setting| setting.flag == flag)?;
+    let setting = Task::Watch.settings().find(|setting| setting.flag == flag)?;
     let (flag, assigned) = (format!("--{flag}"), format!("--{flag}="));
     let mut args = args.iter();
     let mut found = None;

@@ -6,7 +6,7 @@ use weightseal::{Code, Error, Mode, ModelUri, Shown};
 
 use crate::{
     config::shown,
-    settings::{Given, bad},
+    settings::{Given, Task, bad},
 };
 
 /// One thing that a report is on.
@@ -69,13 +69,13 @@ impl Target {
 ///
 /// # Errors
 /// `bad-argument`, `uri-invalid`, `arguments-conflict`.
-pub(crate) fn given(given: &Given, mode: Mode) -> Result<Vec<Target>, Error> {
+pub(crate) fn given(given: &Given, task: Task, mode: Mode) -> Result<Vec<Target>, Error> {
     let mut targets = Vec::new();
     for path in given.paths("model") {
         let by = given.by("model").unwrap_or_default();
         let place = place(by, path.as_os_str())?;
         // What the Hub's cache holds is found on disk.
-        if mode == Mode::Enforce && matches!(place, ModelUri::S3(_)) {
+        if (mode == Mode::Enforce || task == Task::Watch) && matches!(place, ModelUri::S3(_)) {
             let what = format!(
                 "{by} has a model in a store: what is checked there is not what the model server loads"
             );

@@ -12,6 +12,7 @@ mod pulled;
 mod recorded;
 mod refused;
 mod under;
+mod watched;
 
 use std::{
     ffi::OsStr,
