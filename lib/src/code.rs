@@ -211,6 +211,13 @@ codes! {
     FileNameInvalid, "file-name-invalid", Rejected, "a file's name is not valid UTF-8, too long to be signed, or leads out of its folder", "rename the file";
     EncryptionNotExpected, "encryption-not-expected", Rejected, "a file is not encrypted in the store as was demanded", "put the file into the store again, under the key that was meant";
 
+    // Load set.
+    LoadSetUnsigned, "load-set-unsigned", Rejected, "a file that model servers load is not signed, and was hidden from the check", "remove it, or sign the model with it";
+    LoadSetIncomplete, "load-set-incomplete", Rejected, "an index, a configuration or a part of a file names a file that is neither in the model nor signed", "fetch the model again, whole; when it stays so, ask its signer";
+    LoadSetInvalid, "load-set-invalid", Rejected, "a file that model servers load is not as its format has it", "do not load this model; ask its signer for a whole one";
+    RemoteCode, "remote-code", Rejected, "the model has code of another repository loaded, which nobody signed with it", "put the code into the model, and sign both";
+    BaseModelNotExpected, "base-model-not-expected", Rejected, "the adapter builds on another model than the policy demands, or the model is no adapter", "check which adapter was meant";
+
     // Could not tell.
     ChangedWhileRead, "changed-while-read", CouldNotTell, "the model changed while it was read", "try again when nobody writes to it";
     PermissionDenied, "permission-denied", CouldNotTell, "something could not be read for lack of permission", "run as a user who may read it";

@@ -48,6 +48,7 @@ mod hash;
 mod http;
 mod keys;
 pub mod limits;
+mod loadset;
 mod manifest;
 mod model;
 mod policy;
@@ -77,6 +78,7 @@ pub use hash::{DEFAULT_SHARD_SIZE, Hashes, Hashing, Job, Plan, Sink, hash};
 #[cfg(any(feature = "hub", feature = "sigstore-tuf"))]
 pub use http::Http;
 pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
+pub use loadset::{LoadKind, LoadSet, LoadSetFile, RemoteCode};
 pub use manifest::{
     Algorithm, Digest, Manifest, ManifestFile, Method, Resource, ResourceName, Serialization,
 };
@@ -87,8 +89,8 @@ pub use policy::{
 };
 pub use pull::Pull;
 pub use report::{
-    Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, PolicyReport, ProvenTime, REPORT_VERSION,
-    Report, RootOrigin, RootSource, SignatureReport, Verdict,
+    Assurance, Binding, Bytes, Counts, Finding, Identity, LoadSetReport, LoggedAt, PolicyReport, ProvenTime,
+    REPORT_VERSION, Report, RootOrigin, RootSource, SignatureReport, Verdict,
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};

@@ -13,6 +13,7 @@ use crate::{
     bundle::{Release, Statement},
     code::Code,
     hash::Hashing,
+    loadset::{self, Demand, LoadSet},
     manifest::Manifest,
     policy::{Pattern, VerifiedStatement},
     report::{Assurance, Finding, Report},
@@ -49,6 +50,8 @@ pub struct Model {
     unsigned: bool,
     /// What a policy file says may be unsigned.
     may_be_unsigned: Vec<Pattern>,
+    /// What the policy demands of the load set, where it does.
+    load_set: Option<Demand>,
 }
 
 impl Model {
@@ -104,6 +107,7 @@ impl Model {
             symlinks: false,
             unsigned: false,
             may_be_unsigned: Vec::new(),
+            load_set: None,
         }
     }
 
@@ -200,6 +204,15 @@ impl Model {
     /// could be taken for a pattern.
     pub fn manifest(&self, hashing: &Hashing, run: &Run) -> Result<Manifest, Error> {
         measure::manifest(self, hashing, run)
+    }
+
+    /// What a model server would load of the model as it is now, and what is wrong with that. Nothing is verified, and no
+    /// weights are read but for the headers of safetensors files.
+    ///
+    /// # Errors
+    /// When the model could not be listed or read as a whole.
+    pub fn load_set(&self, run: &Run) -> Result<LoadSet, Error> {
+        loadset::of_model(self, &self.signatures, run)
     }
 
     /// Signs the model as it is now.
@@ -374,12 +387,18 @@ impl Model {
             model.symlinks = content.symlinks;
             model.may_be_unsigned.clone_from(&content.unsigned);
         }
+        model.load_set = policy.demanded_load_set();
         model
     }
 
     /// Where its files are.
     pub(crate) fn source(&self) -> &dyn Source {
         &*self.source
+    }
+
+    /// Whether links that stay in it are followed.
+    pub(crate) fn follows_links(&self) -> bool {
+        self.symlinks
     }
 
     /// Its folder on disk, free of links, if it has one.
@@ -391,6 +410,9 @@ impl Model {
     pub(crate) fn copied_to(&self, local: Local, signature: &str) -> Model {
         let mut model = Model { folder: Some(local.path().to_owned()), ..self.clone() };
         (model.source, model.uri) = (Arc::new(local), None);
+        if let Some(demand) = &mut model.load_set {
+            demand.names_only = true;
+        }
         model.signatures.push(signature.to_owned());
         model
     }

@@ -418,6 +418,19 @@ pub struct Counts {
     pub unsigned: u64,
     /// Links that were followed.
     pub links: u64,
+    /// Signed files that are not there, and need not be by the policy.
+    pub missing: u64,
+}
+
+/// What a model server would load of a model, where a policy demanded that it be checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadSetReport {
+    /// How many files: all of them are signed where the model is verified.
+    pub files: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// On which model it builds, where it is an adapter, as its configuration says; not escaped.
+    pub base_model: Option<String>,
 }
 
 /// The whole outcome of a check of one model.
@@ -445,6 +458,8 @@ pub struct Report {
     pub bound: Vec<Binding>,
     /// How many of what.
     pub counts: Counts,
+    /// What would be loaded, where the policy demanded that it be checked.
+    pub load_set: Option<LoadSetReport>,
     /// Bytes that were read and hashed.
     pub bytes: u64,
     /// What hashed them: the kernel of SHA-256 by its name (`sha-ni`, `avx512`, ...), `blake3` or `blake2b`; none where
@@ -472,6 +487,7 @@ impl Report {
             signatures: Vec::new(),
             bound: Vec::new(),
             counts: Counts::default(),
+            load_set: None,
             bytes: 0,
             kernel: None,
             seconds: 0.0,

@@ -10,7 +10,8 @@ use crate::{
     Error, Run,
     code::Code,
     hash::{Hashes, Job, Plan, hash},
-    manifest::{Algorithm, Digest, Manifest, ManifestFile, Method},
+    loadset::Compared,
+    manifest::{Algorithm, Digest, Manifest, ManifestFile, Method, Resource},
     report::{Finding, Report},
     safetensors::Tensors,
     shown::Shown,
@@ -87,12 +88,22 @@ impl<'a> Named<'a> {
             tolerate_unsigned: model.unsigned,
             may_be_unsigned: &model.may_be_unsigned,
             most_unsigned: Some(UNSIGNED_FINDINGS),
+            load_set: model.load_set.is_some(),
         };
         // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
         let wanted = Wanted::new(manifest, if model.source.is_single_file() { base_name } else { "." });
         let listing = Listing::take(&*model.source, &rules, &|name: &str| wanted.signed(name), run)?;
         let first = report.findings.len();
         let pairs = compare(&wanted, &listing, manifest, report);
+        if let Some(demand) = &model.load_set {
+            let listed = pairs
+                .iter()
+                .filter_map(|pair| Some((manifest.files().get(pair.file)?, listing.files.get(pair.entry)?)));
+            let pairs = listed.collect();
+            let signed = |name: &str| wanted.signed(name) == Signed::Yes;
+            Compared { model, demand, manifest, listing: &listing, signed: &signed, pairs }
+                .check(first, run, report)?;
+        }
         let paired: Vec<&Entry> = pairs.iter().filter_map(|pair| listing.files.get(pair.entry)).collect();
         report.findings.extend(model.source.objections(&paired, run)?);
         let enough = run.fails_fast() && report.findings.len() > first;
@@ -434,20 +445,7 @@ impl<'a> Difference<'a> {
             Ok(actual) if actual == resource.digest => {}
             Ok(actual) => {
                 self.failed.insert(job.entry);
-                let what = match &resource.range {
-                    Some(range) => format!(
-                        "bytes {} to {} of {:?} are not as signed",
-                        range.start,
-                        range.end,
-                        Shown(&entry.name)
-                    ),
-                    None => format!("the file {:?} is not as signed", Shown(&entry.name)),
-                };
-                let mut finding = Finding::new(Code::FileChanged, what)
-                    .about(&*entry.name)
-                    .differs(resource.digest, actual);
-                finding.range.clone_from(&resource.range);
-                self.findings.push(finding);
+                self.findings.push(changed(entry, resource, &actual));
             }
             Err(error) => {
                 // A file that cannot be read is told once, not for every shard.
@@ -457,6 +455,20 @@ impl<'a> Difference<'a> {
             }
         }
     }
+}
+
+/// That a file, or a shard of it, has another digest than was signed.
+pub(crate) fn changed(entry: &Entry, resource: &Resource, actual: &Digest) -> Finding {
+    let what = match &resource.range {
+        Some(range) => {
+            format!("bytes {} to {} of {:?} are not as signed", range.start, range.end, Shown(&entry.name))
+        }
+        None => format!("the file {:?} is not as signed", Shown(&entry.name)),
+    };
+    let mut finding =
+        Finding::new(Code::FileChanged, what).about(&*entry.name).differs(resource.digest, actual);
+    finding.range.clone_from(&resource.range);
+    finding
 }
 
 /// At most this many files that are not signed are told one by one; a store can have millions of them.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Binding, Finding, Identity, Report, SignatureReport, Verdict};
+use super::{Binding, Counts, Finding, Identity, LoadSetReport, Report, SignatureReport, Verdict};
 use crate::shown::Shown;
 
 /// At most this many findings are written out; the rest is counted.
@@ -37,6 +37,17 @@ impl fmt::Display for Report {
                 assurance.name(),
                 Aside(&self.counts)
             )?;
+        }
+        if self.counts.missing > 0 {
+            let Counts { signed, missing, .. } = self.counts;
+            writeln!(f, "  {} of {signed} signed files are present", signed.saturating_sub(missing))?;
+        }
+        if let Some(LoadSetReport { files, bytes, base_model }) = &self.load_set {
+            write!(f, "  load set: {files} files, {}", Bytes(*bytes))?;
+            if let Some(base) = base_model {
+                write!(f, ", built on {}", Shown(base))?;
+            }
+            writeln!(f)?;
         }
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             write_finding(f, finding)?;
