@@ -16,7 +16,8 @@ use std::{
 use rustix::fs::OFlags;
 use serde::Serialize;
 use weightseal::{
-    Binding, Finding, Identity, Mode, PolicyReport, Report, Shown, SignatureReport, Verdict, sigbus,
+    Binding, Finding, Identity, Mode, PolicyReport, ReceiptReport, Report, Shown, SignatureReport, Verdict,
+    sigbus,
 };
 
 use crate::{
@@ -224,6 +225,7 @@ impl Bounded {
             mode: report.mode,
             policy: report.policy.as_ref().map(bound_policy),
             assurance: report.assurance,
+            receipt: report.receipt.as_ref().map(bound_receipt),
             signatures: report.signatures.iter().take(SIGNATURES).map(bound_signature).collect(),
             bound: report
                 .bound
@@ -250,6 +252,14 @@ fn bound_finding(finding: &Finding) -> Finding {
     bounded.tensors = bound_all(&finding.tensors);
     bounded.bundle = finding.bundle.as_ref().map(bound);
     bounded
+}
+
+fn bound_receipt(receipt: &ReceiptReport) -> ReceiptReport {
+    ReceiptReport {
+        why: receipt.why.as_ref().map(bound),
+        not_written: receipt.not_written.as_ref().map(bound),
+        ..receipt.clone()
+    }
 }
 
 fn bound_policy(policy: &PolicyReport) -> PolicyReport {

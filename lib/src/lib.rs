@@ -52,6 +52,7 @@ mod manifest;
 mod model;
 mod policy;
 mod pull;
+mod receipt;
 mod report;
 #[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
 mod rt;
@@ -85,9 +86,10 @@ pub use policy::{
     RevokedCounts, VerifiedStatement, model_id_of,
 };
 pub use pull::Pull;
+pub use receipt::Receipts;
 pub use report::{
     Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, PolicyReport, ProvenTime, REPORT_VERSION,
-    Report, RootOrigin, RootSource, SignatureReport, Verdict,
+    ReceiptReport, Report, RootOrigin, RootSource, SignatureReport, Verdict,
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};
