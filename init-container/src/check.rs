@@ -8,7 +8,7 @@ use weightseal::{
 };
 
 use crate::{
-    config::{Config, ForModel, Trust},
+    config::{Config, ForModel, Trust, Who},
     log::say,
     target::{Target, Way},
 };
@@ -60,7 +60,7 @@ pub(crate) fn strays(
     if report.findings.is_empty() {
         return None;
     }
-    if let Ok(Trust::File(policy)) = trust {
+    if let Ok(Trust { who: Who::File(policy), .. }) = trust {
         let warns = |finding: &Finding| {
             let name = finding.name.as_deref()?;
             Some(policy.explain(name).ok()?.policy.mode == Mode::Warn)
@@ -93,6 +93,9 @@ fn verify(config: &Config, target: &Target, counts: &ForModel, run: &Run) -> Res
                 Shown(&ignored.to_string_lossy())
             ));
         }
+    }
+    if let Some(receipts) = counts.receipts.clone().filter(|_| target.way == Way::Here) {
+        model = model.receipts(receipts);
     }
     let bundles = signatures(config, &model, &access, run)?;
     let verified = match &target.way {

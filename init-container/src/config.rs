@@ -9,7 +9,7 @@ use std::{
 use jiff::SignedDuration;
 use weightseal::{
     Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, PolicyFile, PolicyReport,
-    ReadMode, Run, Shown, SigstoreVerifier, limits, read_key,
+    ReadMode, Receipts, Run, Shown, SigstoreVerifier, limits, read_key,
 };
 
 use crate::{
@@ -48,6 +48,28 @@ const LEFT_TO_THE_POLICY: [&str; 17] = [
     "ignore-paths",
     "ignore-unsigned-files",
     "allow-symlinks",
+];
+
+/// Settings that say nothing of what is verified, and how: receipts hold whatever they are. So does the model's place, which
+/// receipts know themselves.
+const WITHOUT_MEANING: [&str; 17] = [
+    "model",
+    "models-under",
+    "deadline",
+    "threads",
+    "memory",
+    "read",
+    "kernel",
+    "fail-fast",
+    "termination-log",
+    "metrics-file",
+    "audit-log",
+    "receipts",
+    "receipt-key",
+    "interval",
+    "full-every",
+    "rate",
+    "state",
 ];
 
 /// Where the termination message goes.
@@ -106,6 +128,7 @@ pub(crate) struct Config {
     pub(crate) metrics: Option<PathBuf>,
     /// Where the audit event of each model goes.
     pub(crate) audit: Option<PathBuf>,
+    receipts: Option<Kept>,
     /// The policy file that says all else.
     policy_file: Option<Written>,
     /// The SHA-256 that it has to have.
@@ -118,9 +141,17 @@ pub(crate) struct Config {
     sigstore: Sigstore,
 }
 
+/// What every model is judged by.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(crate) who: Who,
+    /// What was hashed before.
+    receipts: Option<Receipts>,
+}
+
 /// What signatures are trusted by.
 #[derive(Debug)]
-pub(crate) enum Trust {
+pub(crate) enum Who {
     /// A policy file, which has a rule for each model or none.
     File(Box<PolicyFile>),
     /// The settings, for every model.
@@ -134,6 +165,33 @@ pub(crate) struct ForModel {
     pub(crate) id: Option<String>,
     /// The rule of the policy file that it comes of.
     pub(crate) rule: Option<PolicyReport>,
+    pub(crate) receipts: Option<Receipts>,
+}
+
+/// Where receipts are kept.
+#[derive(Debug)]
+struct Kept {
+    folder: PathBuf,
+    key: PathBuf,
+    /// The settings that have to be as they were.
+    context: String,
+}
+
+impl Kept {
+    fn given(given: &Given) -> Result<Option<Self>, Error> {
+        match (given.path("receipts"), given.path("receipt-key")) {
+            (None, None) => Ok(None),
+            (Some(folder), Some(key)) => {
+                Ok(Some(Kept { folder, key, context: given.context(&WITHOUT_MEANING) }))
+            }
+            (folder, _) => {
+                let flag = if folder.is_some() { "receipts" } else { "receipt-key" };
+                let what = format!("{} was given alone", given.by(flag).unwrap_or_default());
+                Err(Error::new(Code::ArgumentsConflict, what)
+                    .with_help("give both --receipts and --receipt-key, or none"))
+            }
+        }
+    }
 }
 
 /// Where a policy is written.
@@ -204,6 +262,7 @@ impl Config {
             watch: (task == Task::Watch).then(|| watch::Settings::given(&given)).transpose()?,
             metrics: given.path("metrics-file"),
             audit: given.path("audit-log"),
+            receipts: Kept::given(&given)?,
             policy_file: written(&given)?,
             policy_sha256,
             policy: policy(&given, mode)?,
@@ -256,15 +315,31 @@ impl Config {
     /// Those of the policy file, or else `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`; those of a
     /// trusted root.
     pub(crate) fn trust(&self, run: &Run) -> Result<Trust, Error> {
+        let who = self.who(run)?;
+        let receipts = match &self.receipts {
+            None => None,
+            Some(Kept { folder, key, context }) => {
+                let policy = match &who {
+                    Who::File(policy) => policy.digest(),
+                    Who::Settings(_) => "",
+                };
+                let context = format!("{context}{policy}");
+                Some(Receipts::open(folder, &read_key(key)?, context.as_bytes())?)
+            }
+        };
+        Ok(Trust { who, receipts })
+    }
+
+    fn who(&self, run: &Run) -> Result<Who, Error> {
         let file = match (&self.policy_file, &self.policy_sha256) {
-            (None, _) => return self.trusting(run).map(|policy| Trust::Settings(Box::new(policy))),
+            (None, _) => return self.trusting(run).map(|policy| Who::Settings(Box::new(policy))),
             (Some(Written::File(path)), None) => PolicyFile::read(path)?,
             (Some(Written::File(path)), Some(sha256)) => PolicyFile::read_pinned(path, sha256)?,
             // The paths in it have no folder to be relative to.
             (Some(Written::Text(text)), None) => PolicyFile::parse(text.as_bytes(), "/")?,
             (Some(Written::Text(text)), Some(sha256)) => PolicyFile::parse_pinned(text.as_bytes(), sha256)?,
         };
-        Ok(Trust::File(Box::new(file)))
+        Ok(Who::File(Box::new(file)))
     }
 
     /// What counts for one model: a policy, and the model's id.
@@ -272,12 +347,12 @@ impl Config {
     /// # Errors
     /// Those of [`PolicyFile::rule_for`]; `bad-argument` when a path is no model id.
     pub(crate) fn for_model(&self, trust: &Trust, model: &Target, run: &Run) -> Result<ForModel, Error> {
-        let (policy, id, rule) = match trust {
-            Trust::Settings(policy) => {
+        let (policy, id, rule) = match &trust.who {
+            Who::Settings(policy) => {
                 let own = model.has_id().then(|| model.id()).transpose()?;
                 ((**policy).clone(), self.model_id.clone().or(own), None)
             }
-            Trust::File(file) => {
+            Who::File(file) => {
                 let id = self.model_id.clone().map_or_else(|| model.id(), Ok)?;
                 let applied =
                     file.rule_for_with(&id, |instance| self.sigstore.stored(instance.clone(), run))?;
@@ -285,7 +360,8 @@ impl Config {
                 (applied.into_policy().also(self.policy.clone())?, Some(id), Some(rule))
             }
         };
-        Ok(ForModel { policy, id, rule })
+        // What the model server will load is what has to be signed and there; warn mode says what enforce would.
+        Ok(ForModel { policy: policy.load_set(true), id, rule, receipts: trust.receipts.clone() })
     }
 
     /// The policy of the settings, with all that is trusted.

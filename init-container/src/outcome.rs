@@ -16,7 +16,8 @@ use std::{
 use rustix::fs::OFlags;
 use serde::Serialize;
 use weightseal::{
-    Binding, Finding, Identity, Mode, PolicyReport, Report, Shown, SignatureReport, Verdict, sigbus,
+    Binding, Finding, Identity, LoadSetReport, Mode, PolicyReport, ReceiptReport, Report, Shown, SignatureReport, Verdict,
+    sigbus,
 };
 
 use crate::{
@@ -258,6 +259,7 @@ impl Bounded {
             mode: report.mode,
             policy: report.policy.as_ref().map(bound_policy),
             assurance: report.assurance,
+            receipt: report.receipt.as_ref().map(bound_receipt),
             signatures: report.signatures.iter().take(SIGNATURES).map(bound_signature).collect(),
             bound: report
                 .bound
@@ -265,6 +267,10 @@ impl Bounded {
                 .take(NAMES)
                 .map(|by| Binding { by: by.by.clone(), value: bound(&by.value) })
                 .collect(),
+            load_set: report.load_set.as_ref().map(|set| LoadSetReport {
+                base_model: set.base_model.as_ref().map(bound),
+                ..set.clone()
+            }),
             counts: report.counts,
             bytes: report.bytes,
             kernel: report.kernel.clone(),
@@ -284,6 +290,14 @@ fn bound_finding(finding: &Finding) -> Finding {
     bounded.tensors = bound_all(&finding.tensors);
     bounded.bundle = finding.bundle.as_ref().map(bound);
     bounded
+}
+
+fn bound_receipt(receipt: &ReceiptReport) -> ReceiptReport {
+    ReceiptReport {
+        why: receipt.why.as_ref().map(bound),
+        not_written: receipt.not_written.as_ref().map(bound),
+        ..receipt.clone()
+    }
 }
 
 pub(crate) fn bound_policy(policy: &PolicyReport) -> PolicyReport {

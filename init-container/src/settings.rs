@@ -190,6 +190,18 @@ const SETTINGS: &[Setting] = &[
         "DURATION",
         "End after this long as not verified, for example 90s or 1h30m; or none [default: 30m]",
     ),
+    setting(
+        "receipts",
+        Takes::One,
+        "DIR",
+        "Keep receipts here, so that what was hashed and has not changed since is not hashed again",
+    ),
+    setting(
+        "receipt-key",
+        Takes::One,
+        "FILE",
+        "Authenticate receipts with what is in this file: at least 32 bytes that nobody else has",
+    ),
     setting("tls-ca", Takes::One, "FILE", "Trust these roots for TLS as well, in PEM: those of a private authority"),
     setting(
         "hf-token-host",
@@ -417,6 +429,19 @@ impl Given {
             Task::Watch => Vec::new(),
         };
         Ok(Given { values: given, pairs })
+    }
+
+    /// Everything that was given but for these flags, as one text that no other settings have.
+    pub(crate) fn context(&self, without: &[&str]) -> String {
+        let mut text = String::new();
+        for (flag, value) in self.values.iter().filter(|(flag, _)| !without.contains(flag)) {
+            text.push_str(&format!("{flag} {}", value.values.len()));
+            for value in &value.values {
+                text.push_str(&format!(" {}:{:?}", value.len(), value));
+            }
+            text.push('\n');
+        }
+        text
     }
 
     /// Whether something was given.

@@ -53,6 +53,7 @@ mod manifest;
 mod model;
 mod policy;
 mod pull;
+mod receipt;
 mod report;
 #[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
 mod rt;
@@ -88,9 +89,10 @@ pub use policy::{
     RevokedCounts, VerifiedStatement, model_id_of,
 };
 pub use pull::Pull;
+pub use receipt::Receipts;
 pub use report::{
     Assurance, Binding, Bytes, Counts, Finding, Identity, LoadSetReport, LoggedAt, PolicyReport, ProvenTime,
-    REPORT_VERSION, Report, RootOrigin, RootSource, SignatureReport, Verdict,
+    REPORT_VERSION, ReceiptReport, Report, RootOrigin, RootSource, SignatureReport, Verdict,
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};

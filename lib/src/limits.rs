@@ -36,6 +36,9 @@ pub const POLICY_DEPTH: usize = 32;
 /// Largest key, certificate or passphrase file that is read, in bytes.
 pub const KEY_BYTES: u64 = 1 << 20;
 
+/// Largest receipt that is read, in bytes; the ones that are written have under 1 KiB, whatever the model.
+pub const RECEIPT_BYTES: u64 = 16 << 10;
+
 /// Largest safetensors header that is read to name tensors, in bytes.
 pub const SAFETENSORS_HEADER_BYTES: u64 = 16 << 20;
 

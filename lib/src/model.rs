@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Run,
+    Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Receipts, Run,
     access::Opened,
     bundle::{Release, Statement},
     code::Code,
@@ -25,6 +25,7 @@ use crate::{
 pub(crate) mod content;
 mod measure;
 mod paths;
+mod receipts;
 mod stated;
 
 use content::Agreement;
@@ -33,6 +34,8 @@ use content::Agreement;
 #[derive(Clone, Debug)]
 pub struct Model {
     source: Arc<dyn Source>,
+    /// The same, where it is this disk.
+    local: Option<Arc<Local>>,
     /// The model's folder on disk, free of links; none for a single file and elsewhere.
     folder: Option<PathBuf>,
     /// Where it is, as far as that can be said.
@@ -52,6 +55,7 @@ pub struct Model {
     may_be_unsigned: Vec<Pattern>,
     /// What the policy demands of the load set, where it does.
     load_set: Option<Demand>,
+    receipts: Option<Receipts>,
 }
 
 impl Model {
@@ -63,7 +67,9 @@ impl Model {
         let given = path.as_ref().to_owned();
         let local = Local::open(path)?;
         let folder = (!local.is_single_file()).then(|| local.path().to_owned());
-        Ok(Model { folder, uri: Some(ModelUri::Path(given)), ..Model::from_source(local) })
+        let (local, uri) = (Arc::new(local), Some(ModelUri::Path(given)));
+        let source = Arc::clone(&local);
+        Ok(Model { source, local: Some(local), folder, uri, ..Model::from_source(Memory::default()) })
     }
 
     /// A model wherever it is: on disk, in S3, on the Hub. A branch on the Hub is resolved once, here; where the cache of the
@@ -95,6 +101,7 @@ impl Model {
     pub fn from_source(source: impl Source + 'static) -> Self {
         Model {
             source: Arc::new(source),
+            local: None,
             folder: None,
             uri: None,
             given: None,
@@ -108,6 +115,7 @@ impl Model {
             unsigned: false,
             may_be_unsigned: Vec::new(),
             load_set: None,
+            receipts: None,
         }
     }
 
@@ -194,6 +202,16 @@ impl Model {
     #[must_use]
     pub fn ignore_unsigned_files(mut self, ignore: bool) -> Self {
         self.unsigned = ignore;
+        self
+    }
+
+    /// Keeps receipts: what was hashed in full is not hashed again as long as nothing has changed. Only in enforce mode, on
+    /// ext4, XFS and Btrfs, where nothing is tolerated and nobody but root and whom this process runs as may write the files;
+    /// else, and on any doubt, every byte is hashed, and [`Report::receipt`] says why. Giving them is the yes to their use,
+    /// unless the policy demands [`Assurance::Hashed`]. A [pull](Model::pull) reads every byte and takes no notice of them.
+    #[must_use]
+    pub fn receipts(mut self, receipts: Receipts) -> Self {
+        self.receipts = Some(receipts);
         self
     }
 
@@ -334,6 +352,7 @@ impl Model {
             );
             return Err(Error::new(Code::StatementsUnlike, what));
         }
+        let mut receipt = receipts::attempt(&model, policy, bundles, statements);
         let mut hashed = content::Hashed::default();
         let mut checked: Vec<&Manifest> = Vec::new();
         for statement in statements {
@@ -341,8 +360,8 @@ impl Model {
             if !checked.contains(&manifest) {
                 checked.push(manifest);
                 let hashed = (statements.len() > 1).then_some(&mut hashed);
-                content::check(&model, manifest, hashed, run, report)?;
-                report.assurance = Some(assurance);
+                let used = content::check(&model, manifest, hashed, receipt.as_mut(), run, report)?;
+                report.assurance = Some(if used { Assurance::Receipt } else { assurance });
             }
             if run.fails_fast() && !report.findings.is_empty() {
                 break;
@@ -353,6 +372,7 @@ impl Model {
             let what = format!("the signatures say different things of {model}, and all proved to be right");
             report.findings.push(Finding::new(Code::StatementsDiffer, what));
         }
+        report.receipt = receipt.map(|receipt| receipt.finish(report.findings.is_empty()));
         Ok(())
     }
 
@@ -409,7 +429,7 @@ impl Model {
     /// A copy of it on disk, to which the same settings apply, with this one more file left out as a signature.
     pub(crate) fn copied_to(&self, local: Local, signature: &str) -> Model {
         let mut model = Model { folder: Some(local.path().to_owned()), ..self.clone() };
-        (model.source, model.uri) = (Arc::new(local), None);
+        (model.source, model.local, model.uri) = (Arc::new(local), None, None);
         if let Some(demand) = &mut model.load_set {
             demand.names_only = true;
         }

@@ -405,6 +405,23 @@ pub struct PolicyReport {
     pub mode: Mode,
 }
 
+/// What became of the receipt on a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReceiptReport {
+    /// Whether one stood in for hashing.
+    pub used: bool,
+    /// Whether one was written: everything was hashed in this run.
+    pub written: bool,
+    /// When everything that it stands for was hashed, as RFC 3339 in UTC.
+    pub hashed_at: Option<String>,
+    /// How many files the kernel itself has measured and lets nobody write (fs-verity).
+    pub measured: u64,
+    /// Why none was used.
+    pub why: Option<String>,
+    /// Why none could be written, where one was due.
+    pub not_written: Option<String>,
+}
+
 /// How many of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -452,6 +469,9 @@ pub struct Report {
     pub policy: Option<PolicyReport>,
     /// How much the check is worth, where it came that far.
     pub assurance: Option<Assurance>,
+    /// What became of receipts; none, and absent from JSON, where none are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptReport>,
     /// The bundles that were given.
     pub signatures: Vec<SignatureReport>,
     /// What bound the model; empty when only its content did, so that any other model of the same signer would pass in its place.
@@ -484,6 +504,7 @@ impl Report {
             mode,
             policy: None,
             assurance: None,
+            receipt: None,
             signatures: Vec::new(),
             bound: Vec::new(),
             counts: Counts::default(),

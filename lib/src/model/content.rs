@@ -12,6 +12,7 @@ use crate::{
     hash::{Hashes, Job, Plan, hash},
     loadset::Compared,
     manifest::{Algorithm, Digest, Manifest, ManifestFile, Method, Resource},
+    receipt::Attempt,
     report::{Finding, Report},
     safetensors::Tensors,
     shown::Shown,
@@ -34,7 +35,7 @@ impl Hashed {
 }
 
 /// Checks a model against a manifest; what is found goes into the report. `hashed` has what earlier statements needed, and is
-/// added to where there are later ones.
+/// added to where there are later ones. Returns whether a receipt stood in for hashing.
 ///
 /// # Errors
 /// When the check as a whole could not be made. What was found until then stands in the report.
@@ -42,16 +43,24 @@ pub(super) fn check(
     model: &Model,
     manifest: &Manifest,
     hashed: Option<&mut Hashed>,
+    receipt: Option<&mut Attempt<'_>>,
     run: &Run,
     report: &mut Report,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let base_name = model.source.base_name();
     let named = Named::take(model, manifest, &base_name, run, report)?;
+    let by_receipt = receipt.is_some_and(|receipt| named.has_receipt(receipt, run, report));
     let mut digests = |plan: &Plan<'_>| match model.release.stated {
         true => stated::digests(plan, &*model.source, run),
+        false if by_receipt => Ok(Hashes::expected(plan)),
         false => hash(plan, &*model.source, None, run),
     };
-    named.check(hashed, &mut digests, run, report)
+    let read_before = report.bytes;
+    named.check(hashed, &mut digests, run, report)?;
+    if by_receipt {
+        report.bytes = read_before;
+    }
+    Ok(by_receipt)
 }
 
 /// How a plan is hashed; what is pulled is written down on the way.
@@ -124,6 +133,17 @@ impl<'a> Named<'a> {
         self.pairs
             .iter()
             .filter_map(|pair| Some((files.get(pair.file)?, self.listing.files.get(pair.entry)?)))
+    }
+
+    /// Whether a receipt says of every file that it was found as signed, and that nothing changed since.
+    fn has_receipt(&self, receipt: &mut Attempt<'_>, run: &Run, report: &Report) -> bool {
+        if !report.findings.is_empty() || self.pairs.len() != self.manifest.files().len() {
+            return receipt.refuse("the model differs from what is signed".to_owned());
+        }
+        if report.counts.unsigned > 0 || self.listing.tolerated > 0 {
+            return receipt.refuse("files that are not signed are tolerated".to_owned());
+        }
+        receipt.look(&self.files().map(|(_, entry)| entry).collect::<Vec<_>>(), run)
     }
 
     /// Steps 5 to 7: hashes every byte that is signed, by `with`; looks whether the model moved meanwhile; and tells the

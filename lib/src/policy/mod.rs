@@ -86,7 +86,8 @@ pub struct Policy {
     min_version: Option<Version>,
     signed_after: Option<i64>,
     same_content: bool,
-    assurance: Assurance,
+    /// None where nothing was said.
+    assurance: Option<Assurance>,
     mode: Mode,
     content: Option<Content>,
     load_set: bool,
@@ -127,7 +128,7 @@ impl Policy {
             min_version: None,
             signed_after: None,
             same_content: false,
-            assurance: Assurance::Hashed,
+            assurance: None,
             mode: Mode::Enforce,
             content: None,
             load_set: false,
@@ -299,10 +300,11 @@ impl Policy {
         Ok(self)
     }
 
-    /// The least assurance that passes; [`Assurance::Hashed`] unless it is set.
+    /// The least assurance that passes. Unless it is set every byte is hashed, or was, where whoever verifies keeps
+    /// [`Receipts`](crate::Receipts); set to [`Assurance::Hashed`] it is hashed each time.
     #[must_use]
     pub fn assurance(mut self, least: Assurance) -> Self {
-        self.assurance = least;
+        self.assurance = Some(least);
         self
     }
 
@@ -342,7 +344,12 @@ impl Policy {
     }
 
     pub(crate) fn least_assurance(&self) -> Assurance {
-        self.assurance
+        self.assurance.unwrap_or(Assurance::Hashed)
+    }
+
+    /// Whether a receipt may stand in for hashing.
+    pub(crate) fn takes_receipts(&self) -> bool {
+        self.assurance != Some(Assurance::Hashed)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Binding, Counts, Finding, Identity, LoadSetReport, Report, SignatureReport, Verdict};
+use super::{
+    Binding, Counts, Finding, Identity, LoadSetReport, ReceiptReport, Report, SignatureReport, Verdict,
+};
 use crate::shown::Shown;
 
 /// At most this many findings are written out; the rest is counted.
@@ -48,6 +50,9 @@ impl fmt::Display for Report {
                 write!(f, ", built on {}", Shown(base))?;
             }
             writeln!(f)?;
+        }
+        if let Some(receipt) = &self.receipt {
+            writeln!(f, "  receipt: {receipt}")?;
         }
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             write_finding(f, finding)?;
@@ -138,6 +143,26 @@ impl fmt::Display for Identity {
                 write!(f, "{} (vouched for by {})", Shown(identity), Shown(issuer))
             }
         }
+    }
+}
+
+impl fmt::Display for ReceiptReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.hashed_at, &self.why) {
+            (Some(at), _) if self.used => write!(f, "hashed at {at}, unchanged since")?,
+            (_, Some(why)) => write!(f, "not used: {why}")?,
+            (_, None) => f.write_str("not used")?,
+        }
+        if self.written {
+            f.write_str("; written")?;
+        }
+        if let Some(why) = &self.not_written {
+            write!(f, "; not written: {why}")?;
+        }
+        if self.measured > 0 {
+            write!(f, "; {} files measured by the kernel", self.measured)?;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod offline;
 mod peers;
 mod policy_file;
 mod pull;
+mod receipts;
 #[cfg(feature = "hub")]
 mod remote_hub;
 #[cfg(feature = "s3")]

@@ -54,8 +54,8 @@ pub struct Demands {
     pub digests: Vec<String>,
     /// The earliest proven time of signing, as RFC 3339.
     pub signed_after: Option<String>,
-    /// The weakest check that passes.
-    pub assurance: Assurance,
+    /// The weakest check that passes; none where the rule says nothing: hashed, or a receipt where those are kept.
+    pub assurance: Option<Assurance>,
     /// Patterns for files that need not be signed.
     pub unsigned: Vec<String>,
     /// Whether links that stay in the model are followed.
@@ -197,7 +197,10 @@ impl fmt::Display for Demands {
         for digest in &self.digests {
             writeln!(f, "digest: {digest}")?;
         }
-        writeln!(f, "assurance: at least {}", self.assurance.name())?;
+        match self.assurance {
+            Some(least) => writeln!(f, "assurance: at least {}", least.name())?,
+            None => writeln!(f, "assurance: hashed, or a receipt of it where receipts are kept")?,
+        }
         for pattern in &self.unsigned {
             writeln!(f, "may be unsigned: {}", Shown(pattern))?;
         }

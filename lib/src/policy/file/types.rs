@@ -186,8 +186,7 @@ pub(super) struct Rule {
     /// The earliest time of signing, as a log or a timestamp proves it.
     pub(super) signed_after: Option<String>,
     /// The weakest check that passes.
-    #[serde(default)]
-    pub(super) assurance: Assurance,
+    pub(super) assurance: Option<Assurance>,
     /// What may be in a model and not be signed.
     #[serde(default)]
     pub(super) unsigned: Unsigned,
@@ -217,12 +216,11 @@ pub(super) struct Require {
     pub(super) of: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Assurance {
     /// Every signed byte was hashed.
-    #[default]
     Hashed,
     /// Every signed byte was hashed earlier, and nothing changed since.
     Receipt,
