@@ -5,6 +5,7 @@
 mod admitted;
 mod ended;
 mod line;
+mod loaded;
 mod pod;
 mod policy;
 mod pinned;
