@@ -37,8 +37,8 @@ mod check;
 mod config;
 mod log;
 mod outcome;
-mod settings;
 mod record;
+mod settings;
 mod sigstore;
 mod stores;
 mod target;
@@ -96,8 +96,9 @@ fn run() -> u8 {
     };
     let teller = Arc::new(Teller::open(&config.termination, &config.targets));
     let started = Instant::now();
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| race(&config, &teller)))
-        .unwrap_or_else(|panic| conclude(&config, &Progressed::of(&config), Some(panicked(&*panic)), started));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| race(&config, &teller))).unwrap_or_else(|panic| {
+        conclude(&config, &Progressed::of(&config), Some(panicked(&*panic)), started)
+    });
     let outcome = record::keep(&config, outcome);
     teller.finish(&outcome)
 }
@@ -215,12 +216,7 @@ fn supervise(
 }
 
 /// The outcome, with a report on each target that has none: it was not verified, because of `reason`.
-fn conclude(
-    config: &Config,
-    progressed: &Progressed,
-    reason: Option<Finding>,
-    started: Instant,
-) -> Outcome {
+fn conclude(config: &Config, progressed: &Progressed, reason: Option<Finding>, started: Instant) -> Outcome {
     let Progressed { targets, reports, notes } = progressed;
     let mut reports = reports.clone();
     for target in targets.iter().skip(reports.len()) {
@@ -309,7 +305,7 @@ fn below(
     };
     let Some(found) = found else { return Below::Models(now.targets(&folder), now) };
     let changed = found.changes(&now);
-    match check::strays(config, target, found.findings.into_iter().chain(changed), trust) {
+    match check::strays(config, target, now.findings.into_iter().chain(changed), trust) {
         Some(report) => Below::Report(Box::new(report)),
         None => Below::Nothing,
     }

@@ -16,8 +16,8 @@ use std::{
 use rustix::fs::OFlags;
 use serde::Serialize;
 use weightseal::{
-    Binding, Finding, Identity, LoadSetReport, Mode, PolicyReport, ReceiptReport, Report, Shown, SignatureReport, Verdict,
-    sigbus,
+    Binding, Finding, Identity, LoadSetReport, Mode, PolicyReport, ReceiptReport, Report, Shown,
+    SignatureReport, Verdict, sigbus,
 };
 
 use crate::{
@@ -267,10 +267,10 @@ impl Bounded {
                 .take(NAMES)
                 .map(|by| Binding { by: by.by.clone(), value: bound(&by.value) })
                 .collect(),
-            load_set: report.load_set.as_ref().map(|set| LoadSetReport {
-                base_model: set.base_model.as_ref().map(bound),
-                ..set.clone()
-            }),
+            load_set: report
+                .load_set
+                .as_ref()
+                .map(|set| LoadSetReport { base_model: set.base_model.as_ref().map(bound), ..set.clone() }),
             counts: report.counts,
             bytes: report.bytes,
             kernel: report.kernel.clone(),
@@ -367,8 +367,7 @@ impl Teller {
         let mut teller = Teller { stdout, termination: open_log(termination), sigbus: None, begun: 0 };
         if teller.termination.is_some() {
             teller.sigbus = open_log(termination);
-            let first =
-                targets.first().map(|target| end_of(&target.name(), HEAD_CHARS)).unwrap_or_default();
+            let first = targets.first().map(|target| end_of(&target.name(), HEAD_CHARS)).unwrap_or_default();
             let message = format!(
                 "could-not-tell: {first}: the check was ended before its verdict: killed, or out of memory"
             );

@@ -150,15 +150,15 @@ fn write_metrics(path: &Path, text: &str) -> Result<(), String> {
     let is_ours = match fs::symlink_metadata(path) {
         Ok(metadata) => {
             metadata.is_file()
-                && (metadata.len() == 0
-                    || fs::read(path).is_ok_and(|old| old.starts_with(HEAD.as_bytes())))
+                && (metadata.len() == 0 || fs::read(path).is_ok_and(|old| old.starts_with(HEAD.as_bytes())))
         }
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     if !is_ours {
         return Err(format!("{} is something else", shown(path)));
     }
-    write_whole(path, text.as_bytes(), Replace::Anything, weightseal::PUBLIC).map_err(|error: Error| error.to_string())
+    write_whole(path, text.as_bytes(), Replace::Anything, weightseal::PUBLIC)
+        .map_err(|error: Error| error.to_string())
 }
 
 /// What the file begins with.
@@ -183,7 +183,9 @@ fn metrics(outcome: &Outcome, now: SystemTime) -> String {
             (format!("{{model={},id={}}}", label(&report.model), label(id)), &**report)
         })
         .collect();
-    let of_each = |value: fn(&Report) -> f64| models.iter().map(move |(labels, report)| (labels.clone(), value(report)));
+    let of_each = |value: fn(&Report) -> f64| {
+        models.iter().map(move |(labels, report)| (labels.clone(), value(report)))
+    };
     family(
         "verified",
         "Whether the model was verified.",
@@ -198,7 +200,11 @@ fn metrics(outcome: &Outcome, now: SystemTime) -> String {
     family("model_seconds", "How long the model took.", &mut of_each(|report| report.seconds));
     let whole = |value: f64| std::iter::once((String::new(), value));
     family("seconds", "How long the whole run took.", &mut whole(outcome.seconds()));
-    family("exit_code", "How the run ended: 0 verified, 1 rejected, 2 misuse, 3 could not tell.", &mut whole(outcome.exit_code().into()));
+    family(
+        "exit_code",
+        "How the run ended: 0 verified, 1 rejected, 2 misuse, 3 could not tell.",
+        &mut whole(outcome.exit_code().into()),
+    );
     family("last_check_timestamp_seconds", "When the run ended.", &mut whole(now));
     text
 }

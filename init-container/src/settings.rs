@@ -58,7 +58,12 @@ const SETTINGS: &[Setting] = &[
         "DIR",
         "Check every model below this folder, and that there is nothing else",
     ),
-    setting("no-repair", Takes::Switch, "", "Fetch all of a model that is pulled, and not only what DEST lacks"),
+    setting(
+        "no-repair",
+        Takes::Switch,
+        "",
+        "Fetch all of a model that is pulled, and not only what DEST lacks",
+    ),
     setting(
         "signature",
         Takes::Lines,
@@ -202,7 +207,12 @@ const SETTINGS: &[Setting] = &[
         "FILE",
         "Authenticate receipts with what is in this file: at least 32 bytes that nobody else has",
     ),
-    setting("tls-ca", Takes::One, "FILE", "Trust these roots for TLS as well, in PEM: those of a private authority"),
+    setting(
+        "tls-ca",
+        Takes::One,
+        "FILE",
+        "Trust these roots for TLS as well, in PEM: those of a private authority",
+    ),
     setting(
         "hf-token-host",
         Takes::Lines,
@@ -291,8 +301,18 @@ const OF_WATCH: &[Setting] = &[
         "Compare the stamps of all files this often; no byte is read for it [default: 1m]",
     ),
     setting("full-every", Takes::One, "DURATION", "Hash every byte again this often [default: 24h]"),
-    setting("rate", Takes::One, "SIZE", "Hash at most so much in a second, for example 200Mi [default: no limit]"),
-    setting("state", Takes::One, "DIR", "Where the state is kept that probe reads: an emptyDir of the pod's own"),
+    setting(
+        "rate",
+        Takes::One,
+        "SIZE",
+        "Hash at most so much in a second, for example 200Mi [default: no limit]",
+    ),
+    setting(
+        "state",
+        Takes::One,
+        "DIR",
+        "Where the state is kept that probe reads: an emptyDir of the pod's own",
+    ),
 ];
 
 /// What the program was called to do.
@@ -323,7 +343,9 @@ impl Task {
             ),
             Task::Watch => (
                 "Checks models again and again beside their server; weightseal-init probe --state DIR tells how they are.",
-                format!("weightseal-init watch --state DIR (--model PATH | --models-under DIR) {trust} [OPTIONS]"),
+                format!(
+                    "weightseal-init watch --state DIR (--model PATH | --models-under DIR) {trust} [OPTIONS]"
+                ),
             ),
         };
         let command = Command::new("weightseal-init")

@@ -1,6 +1,9 @@
 //! What is to be checked: models on disk, models to be pulled, and whatever lies below a folder.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
 use weightseal::{Code, Error, Mode, ModelUri, Shown};
 
@@ -85,19 +88,20 @@ pub(crate) fn given(given: &Given, task: Task, mode: Mode) -> Result<Vec<Target>
         }
         targets.push(Target { place, way: Way::Here, id: None });
     }
-    if given.pairs.len() % 2 != 0 || given.pairs.iter().any(|part| part.is_empty()) {
+    if !given.pairs.len().is_multiple_of(2) || given.pairs.iter().any(|part| part.is_empty()) {
         return Err(bad("the arguments without a flag are not pairs of a source and a folder".to_owned())
             .with_help("give each source its own folder: weightseal-init SRC DEST [SRC DEST ...]"));
     }
     if mode == Mode::Warn && !given.pairs.is_empty() {
         let by = given.by("mode").unwrap_or_default();
-        let what = format!("{by} is warn, and a model was given to be pulled: what does not verify is put nowhere");
+        let what =
+            format!("{by} is warn, and a model was given to be pulled: what does not verify is put nowhere");
         return Err(Error::new(Code::ArgumentsConflict, what)
             .with_help("enforce, or let something else fetch the model and check it with --model"));
     }
     for pair in given.pairs.chunks_exact(2) {
         let [source, folder] = pair else { continue };
-        let place = place("a source", source)?;
+        let place = place("a source", &as_kserve_writes(source))?;
         if folder.to_string_lossy().contains("://") {
             return Err(bad("a model is to be pulled into something that is no folder".to_owned())
                 .with_help("the order is weightseal-init SRC DEST"));
@@ -114,6 +118,15 @@ pub(crate) fn given(given: &Given, task: Task, mode: Mode) -> Result<Vec<Target>
     Ok(targets)
 }
 
+/// KServe writes the revision of a model on the Hub behind a colon: `hf://org/name:revision`.
+fn as_kserve_writes(source: &OsStr) -> OsString {
+    let rewritten = || {
+        let (id, revision) = source.to_str()?.strip_prefix("hf://")?.split_once(':')?;
+        (!id.contains('@') && !revision.contains('/')).then(|| format!("hf://{id}@{revision}").into())
+    };
+    rewritten().unwrap_or_else(|| source.to_owned())
+}
+
 /// Where a model is. What may follow an address is not shown, and refused: it may be a signature that opens the store.
 fn place(by: &str, text: &OsStr) -> Result<ModelUri, Error> {
     let Some(text) = text.to_str() else { return Ok(ModelUri::Path(text.into())) };
@@ -124,4 +137,23 @@ fn place(by: &str, text: &OsStr) -> Result<ModelUri, Error> {
         ));
     }
     text.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_may_stand_behind_a_colon_as_kserve_writes_it() {
+        for (given, read) in [
+            ("hf://acme/llama:v1.2", "hf://acme/llama@v1.2"),
+            ("hf://acme/llama@v1.2", "hf://acme/llama@v1.2"),
+            ("hf://acme/llama", "hf://acme/llama"),
+            ("hf://acme/llama@v1:2", "hf://acme/llama@v1:2"),
+            ("s3://bucket/a:b", "s3://bucket/a:b"),
+            ("/models/a:b", "/models/a:b"),
+        ] {
+            assert_eq!(as_kserve_writes(OsStr::new(given)), read);
+        }
+    }
 }

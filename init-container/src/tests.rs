@@ -92,3 +92,51 @@ fn after_a_signal_nothing_passes() {
     let (code, found) = supervised(&config, &[SIGTERM], report_all(&config));
     assert_eq!((code, found), (3, vec!["interrupted".to_owned(), String::new(), String::new()]));
 }
+
+#[test]
+fn what_comes_below_a_folder_after_its_models_were_found_is_no_success() {
+    let dir = testkit::temporary().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let add = |name: &str| {
+        std::fs::create_dir_all(path(name)).unwrap();
+        std::fs::write(path(name).join("model.sig"), name).unwrap();
+    };
+    add("models/a/one");
+    let args = ["x".into(), "--public-key=/k".into(), "--models-under".into(), path("models").into()];
+    let config = Config::read(Task::Check, &args, &[]).unwrap();
+    let target = config.targets[0].clone();
+    let trust = Err(Error::new(Code::TrustMissing, "not asked for"));
+    let look = |found| below(&config, &target, found, &trust, &Run::new());
+    let find = || match look(None) {
+        Below::Models(models, found) => (models.len(), found),
+        _ => panic!("no models were found"),
+    };
+    let codes = |below| match below {
+        Below::Nothing => String::new(),
+        Below::Report(report) => {
+            report.findings.iter().map(|finding| finding.code.name()).collect::<Vec<_>>().join(" ")
+        }
+        Below::Models(..) => panic!("they were found before"),
+    };
+    let (models, found) = find();
+    assert_eq!((models, codes(look(Some(found)))), (1, String::new()));
+
+    let (_, found) = find();
+    add("models/a/two");
+    assert_eq!(codes(look(Some(found))), "changed-while-read");
+    let (models, found) = find();
+    assert_eq!(models, 2);
+    std::fs::write(path("models/a/x.py"), "x").unwrap();
+    assert_eq!(codes(look(Some(found))), "file-unsigned changed-while-read");
+    let (_, found) = find();
+    std::fs::remove_file(path("models/a/x.py")).unwrap();
+    assert_eq!(codes(look(Some(found))), "changed-while-read");
+    // Another folder of the same name.
+    let (_, found) = find();
+    std::fs::rename(path("models/a/two"), path("aside")).unwrap();
+    add("models/a/two");
+    assert_eq!(codes(look(Some(found))), "changed-while-read");
+    let (_, found) = find();
+    std::fs::remove_dir_all(path("models")).unwrap();
+    assert_eq!(codes(look(Some(found))), "model-absent");
+}

@@ -50,14 +50,15 @@ impl Found {
     /// `too-many-entries`; those of [`Run::check`].
     pub(crate) fn below(folder: &Path, run: &Run) -> Result<Found, Error> {
         let failed = |error: Errno| Error::io("list", shown(folder), error.into(), Code::ModelAbsent);
-        let root = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| match error {
-                Errno::NOTDIR => Error::new(
-                    Code::BadArgument,
-                    format!("{} is no folder, and has no models below it", shown(folder)),
-                ),
-                error => failed(error),
-            })?;
+        let root =
+            rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|error| match error {
+                    Errno::NOTDIR => Error::new(
+                        Code::BadArgument,
+                        format!("{} is no folder, and has no models below it", shown(folder)),
+                    ),
+                    error => failed(error),
+                })?;
         let mut walk = Walk { root: folder, run, names: 0, found: Found::default() };
         walk.folder(root, Path::new(""), 0)?;
         let mut found = walk.found;
@@ -76,7 +77,8 @@ impl Found {
 
     /// The models, to be checked.
     pub(crate) fn targets(&self, folder: &Path) -> Vec<Target> {
-        let target = |(path, id, _): &(PathBuf, String, _)| Target::on_disk(folder.join(path), Some(id.clone()));
+        let target =
+            |(path, id, _): &(PathBuf, String, _)| Target::on_disk(folder.join(path), Some(id.clone()));
         self.models.iter().map(target).collect()
     }
 
@@ -129,12 +131,14 @@ impl Walk<'_> {
         if items.iter().any(|item| item.name == SIGNATURE) {
             if path.as_os_str().is_empty() {
                 let what = format!("{} is itself a model", shown(self.root));
-                return Err(Error::new(Code::BadArgument, what).with_help("give it with --model, or the folder above it"));
+                return Err(Error::new(Code::BadArgument, what)
+                    .with_help("give it with --model, or the folder above it"));
             }
             let Some(id) = path.to_str().map(str::to_owned) else { return self.bad_name(path) };
             return self.model(&folder, path, id);
         }
-        let is_cache = items.iter().any(|item| repository_id(&item.name).is_some() && item.is(FileType::Directory));
+        let is_cache =
+            items.iter().any(|item| repository_id(&item.name).is_some() && item.is(FileType::Directory));
         for item in &items {
             let inner = path.join(&item.name);
             let name = item.name.as_bytes();
@@ -145,7 +149,9 @@ impl Walk<'_> {
                 continue;
             }
             match (item.is(FileType::Directory), is_cache, name) {
-                (true, _, _) if repository_id(&item.name).is_some() => self.repository(&folder, item, &inner)?,
+                (true, _, _) if repository_id(&item.name).is_some() => {
+                    self.repository(&folder, item, &inner)?
+                }
                 (true, true, b".locks") => self.bookkeeping(&folder, item, &inner, 0, depth)?,
                 (true, _, _) => {
                     if let Some(opened) = self.open(&folder, item, &inner)? {
@@ -248,7 +254,13 @@ impl Walk<'_> {
     }
 
     /// Everything in a folder where no model can be.
-    fn stray_or_below(&mut self, above: &OwnedFd, item: &Item, path: &Path, depth: usize) -> Result<(), Error> {
+    fn stray_or_below(
+        &mut self,
+        above: &OwnedFd,
+        item: &Item,
+        path: &Path,
+        depth: usize,
+    ) -> Result<(), Error> {
         if !item.is(FileType::Directory) {
             self.stray(item, path);
             return Ok(());
@@ -298,7 +310,7 @@ impl Walk<'_> {
             if self.names > NAMES {
                 return Err(too_many(self.root, &format!("more than {NAMES} files and folders")));
             }
-            if self.names % 1024 == 0 {
+            if self.names.is_multiple_of(1024) {
                 self.run.check()?;
             }
             match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {

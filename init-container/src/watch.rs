@@ -254,8 +254,7 @@ impl Watch {
         let cancel = Cancel::default();
         self.checking = Some(cancel.clone());
         self.next_full = None;
-        let (config, teller, tell) =
-            (Arc::clone(&self.config), Arc::clone(&self.teller), self.tell.clone());
+        let (config, teller, tell) = (Arc::clone(&self.config), Arc::clone(&self.teller), self.tell.clone());
         let spawned = self.spawn("check", move || {
             let checked = check(&config, &teller, &cancel);
             let _ = tell.send(Event::Checked(Box::new(checked)));
@@ -313,7 +312,8 @@ impl Watch {
         };
         match before.written(&after) {
             None => {
-                let since = self.verified.replace(after).and_then(|old| Some(old.written(self.verified.as_ref()?)));
+                let since =
+                    self.verified.replace(after).and_then(|old| Some(old.written(self.verified.as_ref()?)));
                 if let Some(Some(Written::Content(name))) = since
                     && self.is_enforced
                 {
@@ -341,7 +341,9 @@ impl Watch {
         };
         match written {
             // What a full check could not tell is for a full check to say.
-            None if self.next_full.is_some_and(|full| full <= self.next_look) || self.is_rechecking() => self.keep(),
+            None if self.next_full.is_some_and(|full| full <= self.next_look) || self.is_rechecking() => {
+                self.keep()
+            }
             None => {
                 self.state = State::Ready;
                 self.keep();

@@ -109,7 +109,12 @@ mod tests {
         fs::File::options().write(true).open(path("deep/c")).unwrap().set_modified(modified).unwrap();
         assert_eq!(first.written(&stamps()), Some(Written::Unclear("b".into())));
         let second = stamps();
-        fs::File::options().write(true).open(path("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(path("a"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(second.written(&stamps()), Some(Written::Content("a".into())));
 
         for change in [

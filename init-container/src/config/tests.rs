@@ -60,9 +60,12 @@ fn what_contradicts_itself_is_misuse() {
     }
     // What was checked in a store is not what is loaded, unless it is pulled; the Hub's cache is on disk.
     assert_eq!(misuse(&["--model", "s3://b/m"]).0, Code::BadArgument);
-    for args in
-        [&["--model", "s3://b/m", "--mode=warn"][..], &["--model", "hf://o/m@v1"], &["s3://b/m", "/d"], &["/s", "/d"]]
-    {
+    for args in [
+        &["--model", "s3://b/m", "--mode=warn"][..],
+        &["--model", "hf://o/m@v1"],
+        &["s3://b/m", "/d"],
+        &["/s", "/d"],
+    ] {
         assert!(read(args).is_ok(), "{args:?}");
     }
     for args in [&["/s"][..], &["/s", "/d", "/s"], &["/s", ""], &["/s", "s3://b/m"], &["watch", "/d", "/s"]] {

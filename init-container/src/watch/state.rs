@@ -203,7 +203,9 @@ mod tests {
         assert_eq!(Store::open(dir.path(), Duration::from_secs(1)).unwrap().1, Some(why));
         assert_eq!(at(&State::Unsure("x".into()), 0.0), (1, "not ready: x".to_owned()));
         assert_eq!(Store::open(dir.path(), Duration::from_secs(1)).unwrap().1, None);
-        for text in ["", "{}", "ready", "{\"version\":2,\"state\":\"ready\",\"at\":1,\"interval\":1,\"why\":\"\"}"] {
+        for text in
+            ["", "{}", "ready", "{\"version\":2,\"state\":\"ready\",\"at\":1,\"interval\":1,\"why\":\"\"}"]
+        {
             std::fs::write(&path, text).unwrap();
             assert!(Store::open(dir.path(), Duration::from_secs(1)).unwrap().1.is_some(), "{text}");
             assert_eq!(judge(&path, 0.0).0, 1);

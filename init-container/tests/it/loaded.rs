@@ -39,7 +39,10 @@ impl Kept {
         let first = kept.run(&[]);
         let receipt = first.models[0].receipt.as_ref().unwrap();
         if !receipt.written {
-            skip_or_fail(format_args!("no receipts here: {:?}", receipt.not_written.as_ref().or(receipt.why.as_ref())));
+            skip_or_fail(format_args!(
+                "no receipts here: {:?}",
+                receipt.not_written.as_ref().or(receipt.why.as_ref())
+            ));
             return None;
         }
         Some(kept)
@@ -70,7 +73,11 @@ impl Kept {
         let line = self.run(args);
         let model = &line.models[0];
         let used = model.receipt.as_ref().unwrap().used;
-        assert_eq!((model.assurance.as_deref() == Some("receipt"), model.bytes == 0), (used, used), "{line:?}");
+        assert_eq!(
+            (model.assurance.as_deref() == Some("receipt"), model.bytes == 0),
+            (used, used),
+            "{line:?}"
+        );
         used
     }
 }

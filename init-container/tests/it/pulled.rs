@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use testkit::{
@@ -14,7 +14,7 @@ use testkit::{
     skip_or_fail,
 };
 
-use crate::{Volume, codes, key, outcome, program};
+use crate::{Volume, codes, key, line::Line, outcome, program};
 
 /// The files of a folder, by their names.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -146,7 +146,10 @@ fn each_pair_is_judged_by_itself_and_by_its_source() {
     let ended = capture(&mut command).unwrap();
     assert!(!format!("{}{}{}", ended.err(), ended.out(), volume.message()).contains(hub.token()));
     let line = outcome(ended, 1);
-    assert_eq!((line.verdicts(), line.codes()), (vec!["verified", "rejected"], vec!["policy-no-rule".to_owned()]));
+    assert_eq!(
+        (line.verdicts(), line.codes()),
+        (vec!["verified", "rejected"], vec!["policy-no-rule".to_owned()])
+    );
     assert_eq!(line.models[0].model_id.as_deref(), Some("hf://acme/llama"));
     assert_eq!((files(&one), is_empty(&two)), (all, true));
     // Without TLS nothing goes anywhere unless it is allowed.
@@ -233,7 +236,13 @@ fn a_disk_that_is_full_is_no_verdict_and_leaves_nothing_to_load() {
 /// What is looked at in a store and not pulled.
 fn looked_at(volume: &Volume, hub: &Hub, home: &Path, mode: &str) -> Command {
     let mut command = program();
-    command.envs(hub.env()).env("HF_HOME", home).args(["--model", "hf://acme/llama", "--mode", mode, "--allow-http"]);
+    command.envs(hub.env()).env("HF_HOME", home).args([
+        "--model",
+        "hf://acme/llama",
+        "--mode",
+        mode,
+        "--allow-http",
+    ]);
     command.args(["--hf-token-host", hub.url().trim_start_matches("http://")]);
     volume.rest(command)
 }
@@ -268,4 +277,44 @@ fn a_model_of_the_hub_is_checked_in_the_cache_that_the_server_loads() {
     assert_eq!(codes(ended, 2), ["model-absent"]);
     let line = outcome(run(&nowhere, "warn"), 0);
     assert_eq!((line.verdict.as_str(), nowhere.exists()), ("verified", false));
+}
+
+#[test]
+fn a_store_that_never_answers_ends_with_the_deadline_and_at_once_with_a_signal() {
+    let volume = Volume::new();
+    // Connections are made by the kernel, and nobody takes them.
+    let silent = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = volume.path("mnt");
+    let command = |store: &std::net::TcpListener, deadline: &str| {
+        let url = format!("http://{}", store.local_addr().unwrap());
+        let mut command = program();
+        command.args(["s3://bucket/llama", folder.to_str().unwrap(), "--allow-http", "--deadline", deadline]);
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", &*url),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", "us-east-1"),
+        ] {
+            command.env(name, value);
+        }
+        command.env_remove("AWS_CA_BUNDLE").env_remove("AWS_ENDPOINT_URL_S3").env("NO_PROXY", "127.0.0.1");
+        volume.rest(command)
+    };
+    let found = codes(capture(&mut command(&silent(), "1s")).unwrap(), 3);
+    assert!(!found.is_empty() && found.iter().all(|code| code == "deadline-passed"), "{found:?}");
+
+    let store = silent();
+    let mut child = command(&store, "1h").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It is under way once somebody has connected.
+    let _connection = store.accept().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
+    let mut stdout = Vec::new();
+    std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut stdout).unwrap();
+    let line = Line::read(&stdout);
+    assert_eq!(
+        (child.wait().unwrap().code(), line.codes().contains(&"interrupted".to_owned())),
+        (Some(3), true)
+    );
+    assert!(is_empty(&folder));
 }

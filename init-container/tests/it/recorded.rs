@@ -50,7 +50,10 @@ fn each_model_is_an_event_that_is_appended() {
     let [earlier, good, bad] = &events[..] else { panic!("{text}") };
     assert_eq!(earlier["earlier"], true);
     assert_eq!((good["verdict"].as_str(), bad["verdict"].as_str()), (Some("verified"), Some("rejected")));
-    assert_eq!((&good["model_id"], &bad["codes"]), (&"acme/llama".into(), &serde_json::json!(["file-changed"])));
+    assert_eq!(
+        (&good["model_id"], &bad["codes"]),
+        (&"acme/llama".into(), &serde_json::json!(["file-changed"]))
+    );
     assert_eq!(good["root_digest"], root_digest(&volume.model().join("model.sig")));
     assert_eq!(good["signers"][0]["kind"], "key");
     assert!(good["time"].as_str().unwrap().ends_with('Z') && good["admitted"] == true);

@@ -64,7 +64,10 @@ fn each_model_has_its_rule() {
     let own = "  - {models: ['model-cache-pvc/teams/a/**'], require: {of: [release]}, name: acme/llama-3}\n";
     outcome(policy(&format!("{hub}{own}")), 0);
     let line = outcome(policy(hub), 1);
-    assert_eq!((line.codes(), line.verdicts()), (vec!["policy-no-rule".to_owned()], vec!["verified", "rejected"]));
+    assert_eq!(
+        (line.codes(), line.verdicts()),
+        (vec!["policy-no-rule".to_owned()], vec!["verified", "rejected"])
+    );
     // A file of no model passes only where the rule for its path warns.
     fs::write(root.join("model-cache-pvc/teams/a/notes.txt"), "x").unwrap();
     assert_eq!(codes(policy(&format!("{hub}{own}")), 1), ["file-unsigned"]);
@@ -154,7 +157,10 @@ fn a_model_that_does_not_verify_is_named() {
     let model = root.join("model-cache-pvc/teams/a/llama-3");
     fs::write(model.join("modeling_x.py"), "x").unwrap();
     let line = outcome(run(&volume, &root, &[]), 1);
-    assert_eq!((line.codes(), line.verdicts()), (vec!["file-unsigned".to_owned()], vec!["verified", "rejected"]));
+    assert_eq!(
+        (line.codes(), line.verdicts()),
+        (vec!["file-unsigned".to_owned()], vec!["verified", "rejected"])
+    );
     fs::remove_file(model.join("modeling_x.py")).unwrap();
     // A snapshot without its signature, and a model in a model.
     let snapshot = root.join("model-cache-pvc/hub/models--acme--llama-3/snapshots").join(REVISION);

@@ -41,7 +41,9 @@ impl<'a> Watch<'a> {
         let (stdout, lines) = (BufReader::new(child.stdout.take().unwrap()), Arc::<Mutex<Vec<_>>>::default());
         let reader = {
             let lines = Arc::clone(&lines);
-            thread::spawn(move || stdout.lines().for_each(|line| lines.lock().unwrap().push(line.unwrap() + "\n")))
+            thread::spawn(move || {
+                stdout.lines().for_each(|line| lines.lock().unwrap().push(line.unwrap() + "\n"))
+            })
         };
         Watch { volume, child, lines, reader: Some(reader) }
     }

@@ -127,7 +127,8 @@ impl PolicyFile {
             None => Ok(self),
             Some(file) => {
                 let file = Shown(&file.to_string_lossy()).to_string();
-                let what = format!("{shown} trusts what is in the file {file}, of which its digest says nothing");
+                let what =
+                    format!("{shown} trusts what is in the file {file}, of which its digest says nothing");
                 Err(Error::new(Code::PolicyNotExpected, what)
                     .with_help("put the keys and certificates into the policy itself (pem), and name an instance as trusted root"))
             }
