@@ -16,7 +16,8 @@ use std::{
 use rustix::fs::OFlags;
 use serde::Serialize;
 use weightseal::{
-    Binding, Finding, Identity, Mode, PolicyReport, Report, Shown, SignatureReport, Verdict, sigbus,
+    Binding, Finding, Identity, LoadSetReport, Mode, PolicyReport, Report, Shown, SignatureReport, Verdict,
+    sigbus,
 };
 
 use crate::{
@@ -232,6 +233,10 @@ impl Bounded {
                 .map(|by| Binding { by: by.by.clone(), value: bound(&by.value) })
                 .collect(),
             counts: report.counts,
+            load_set: report
+                .load_set
+                .clone()
+                .map(|loaded| LoadSetReport { base_model: loaded.base_model.as_ref().map(bound), ..loaded }),
             bytes: report.bytes,
             kernel: report.kernel.clone(),
             seconds: report.seconds,

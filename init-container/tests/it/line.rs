@@ -33,6 +33,7 @@ pub(crate) struct Model {
     pub(crate) signatures: Vec<Signature>,
     pub(crate) bound: Vec<Binding>,
     pub(crate) counts: Counts,
+    pub(crate) load_set: Option<LoadSet>,
     pub(crate) bytes: u64,
     pub(crate) kernel: Option<String>,
     pub(crate) seconds: f64,
@@ -115,6 +116,15 @@ pub(crate) struct Counts {
     pub(crate) ignored: u64,
     pub(crate) unsigned: u64,
     pub(crate) links: u64,
+    pub(crate) missing: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoadSet {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) base_model: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
