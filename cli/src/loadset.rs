@@ -96,7 +96,8 @@ fn text(listed: &Listed) -> String {
         let _ =
             writeln!(out, "  {:<13}  {:>12}  {}{signed}", kind.name(), Bytes(*size).to_string(), Shown(name));
     }
-    let _ = writeln!(out, "  {} files, {}", set.files.len(), Bytes(set.bytes));
+    let files = if set.files.len() == 1 { "file" } else { "files" };
+    let _ = writeln!(out, "  {} {files}, {}", set.files.len(), Bytes(set.bytes));
     for finding in set.findings.iter().take(FINDINGS_SHOWN) {
         let _ = writeln!(out, "  {}: {}", finding.code, finding.what);
     }
