@@ -230,7 +230,7 @@ impl Model {
     /// # Errors
     /// When the model could not be listed or read as a whole.
     pub fn load_set(&self, run: &Run) -> Result<LoadSet, Error> {
-        loadset::of_model(self, &self.signatures, run)
+        loadset::of_model(self, run)
     }
 
     /// Signs the model as it is now.
@@ -414,6 +414,11 @@ impl Model {
     /// Where its files are.
     pub(crate) fn source(&self) -> &dyn Source {
         &*self.source
+    }
+
+    /// The names of the signatures that are left out.
+    pub(crate) fn signature_names(&self) -> &[String] {
+        &self.signatures
     }
 
     /// Whether links that stay in it are followed.

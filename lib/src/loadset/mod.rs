@@ -102,10 +102,11 @@ impl LoadSet {
 ///
 /// # Errors
 /// When the model could not be listed or read.
-pub(crate) fn of_model(model: &Model, signatures: &[String], run: &Run) -> Result<LoadSet, Error> {
+pub(crate) fn of_model(model: &Model, run: &Run) -> Result<LoadSet, Error> {
     let rules = Rules { follow_links: model.follows_links(), ..Rules::default() };
     let listing = Listing::take(model.source(), &rules, &|_: &str| Signed::No, run)?;
-    let files: Vec<&Entry> = listing.files.iter().filter(|entry| !signatures.contains(&entry.name)).collect();
+    let is_signature = |entry: &&Entry| model.signature_names().contains(&entry.name);
+    let files: Vec<&Entry> = listing.files.iter().filter(|entry| !is_signature(entry)).collect();
     let names: HashSet<&str> = files.iter().map(|entry| entry.name.as_str()).collect();
     let is_there = |name: &str| names.contains(name);
     let view = View {
@@ -194,7 +195,9 @@ impl Compared<'_> {
         };
         let empty =
             empty.map(|entry| unsigned(&entry.name, "it is empty, and shards name no file without bytes"));
-        let hidden = self.listing.hidden.iter().map(|hidden| match &hidden.unreadable {
+        let signatures = self.model.signature_names();
+        let others = self.listing.hidden.iter().filter(|hidden| !signatures.contains(&hidden.name));
+        let hidden = others.map(|hidden| match &hidden.unreadable {
             Some(why) => why.clone(),
             None => unsigned(&hidden.name, &self.hidden_by(hidden)),
         });
@@ -211,11 +214,11 @@ impl Compared<'_> {
         match hidden.by {
             By::Tolerated => "files that are not signed are tolerated".to_owned(),
             By::Allowed => "the policy lets it be unsigned".to_owned(),
-            By::Ignored if covered(&self.manifest.serialization().ignore_paths) => {
-                "the signature itself ignores it".to_owned()
-            }
             By::Ignored if GIT_PATHS.iter().any(|path| covers(path, &hidden.name)) => {
                 "what Git keeps is ignored".to_owned()
+            }
+            By::Ignored if covered(&self.manifest.serialization().ignore_paths) => {
+                "the signature itself ignores it".to_owned()
             }
             By::Ignored => "it was given as a path to ignore".to_owned(),
         }

@@ -45,7 +45,8 @@ impl fmt::Display for Report {
             writeln!(f, "  {} of {signed} signed files are present", signed.saturating_sub(missing))?;
         }
         if let Some(LoadSetReport { files, bytes, base_model }) = &self.load_set {
-            write!(f, "  load set: {files} files, {}", Bytes(*bytes))?;
+            let s = if *files == 1 { "" } else { "s" };
+            write!(f, "  load set: {files} file{s}, {}", Bytes(*bytes))?;
             if let Some(base) = base_model {
                 write!(f, ", built on {}", Shown(base))?;
             }

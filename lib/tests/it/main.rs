@@ -12,6 +12,7 @@ mod good;
 mod hashing;
 mod legacy;
 mod limits;
+mod load_set;
 mod offline;
 mod peers;
 mod policy_file;

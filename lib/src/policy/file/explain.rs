@@ -58,6 +58,12 @@ pub struct Demands {
     pub assurance: Option<Assurance>,
     /// Patterns for files that need not be signed.
     pub unsigned: Vec<String>,
+    /// Whether what a model server would load has to be exactly what is signed and there.
+    pub load_set: bool,
+    /// The model that an adapter has to build on.
+    pub base_model: Option<String>,
+    /// Patterns for files that may be signed and not be there, as long as nobody would load them.
+    pub missing: Vec<String>,
     /// Whether links that stay in the model are followed.
     pub allow_symlinks: bool,
     /// How much is revoked, by the rule and by the whole policy.
@@ -203,6 +209,15 @@ impl fmt::Display for Demands {
         }
         for pattern in &self.unsigned {
             writeln!(f, "may be unsigned: {}", Shown(pattern))?;
+        }
+        if self.load_set {
+            writeln!(f, "load set: has to be what is signed and there")?;
+        }
+        if let Some(base) = &self.base_model {
+            writeln!(f, "base model: {}", Shown(base))?;
+        }
+        for pattern in &self.missing {
+            writeln!(f, "may be missing: {}", Shown(pattern))?;
         }
         if self.allow_symlinks {
             writeln!(f, "links: followed inside the model, if it was signed so")?;

@@ -124,6 +124,9 @@ fn one(
         let parsed = parsed(digests, place, problems, root_digest);
         policy.digests.push(parsed);
     }
+    policy.load_set = rule.load_set;
+    policy.base_model.clone_from(&rule.base_model);
+    policy.missing = parsed(&rule.missing.allow, node.get("missing").get("allow"), problems, Pattern::new);
     policy = revoke(policy, &rule.revoked, node.get("revoked"), problems);
     binding(rule, node, mode, problems);
     let content = Content {
@@ -257,6 +260,9 @@ fn demands(rule: &types::Rule, required: usize, policy: &Policy, assurance: Opti
         signed_after: policy.signed_after.map(rfc3339),
         assurance,
         unsigned: rule.unsigned.allow.clone(),
+        load_set: policy.demanded_load_set().is_some(),
+        base_model: rule.base_model.clone(),
+        missing: rule.missing.allow.clone(),
         allow_symlinks: rule.allow_symlinks,
         revoked: RevokedCounts::of(policy),
     }

@@ -190,6 +190,14 @@ pub(super) struct Rule {
     /// What may be in a model and not be signed.
     #[serde(default)]
     pub(super) unsigned: Unsigned,
+    /// Whether what a model server would load has to be exactly what is signed and there.
+    #[serde(default)]
+    pub(super) load_set: bool,
+    /// The model that an adapter has to build on, as its configuration calls it; checks the load set.
+    pub(super) base_model: Option<String>,
+    /// What may be signed and not be in a model, as long as nobody would load it; checks the load set.
+    #[serde(default)]
+    pub(super) missing: Missing,
     /// Whether links that stay in the model are followed, if it was signed with links.
     #[serde(default)]
     pub(super) allow_symlinks: bool,
@@ -232,6 +240,15 @@ pub(super) enum Assurance {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unsigned {
+    /// Patterns for whole file names, relative to the model, as for models.
+    #[serde(default)]
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Missing {
     /// Patterns for whole file names, relative to the model, as for models.
     #[serde(default)]
     pub(super) allow: Vec<String>,
