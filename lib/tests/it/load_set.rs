@@ -13,6 +13,7 @@ use crate::good::{
 };
 
 mod contents;
+mod elsewhere;
 mod hostile;
 mod missing;
 
