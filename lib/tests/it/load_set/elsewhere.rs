@@ -100,3 +100,65 @@ fn a_model_in_a_bucket() {
     verified(&model(), &good.policy(), good.bundles());
     refused(&model(), &demanding(&good), good.bundles(), &[Code::LoadSetUnsigned]);
 }
+
+/// A store that answers the first read of one file with other bytes than all later ones.
+#[derive(Debug)]
+struct Twofaced {
+    memory: weightseal::Memory,
+    first: std::sync::Mutex<Option<Vec<u8>>>,
+}
+
+impl std::fmt::Display for Twofaced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a store with two faces")
+    }
+}
+
+impl weightseal::Source for Twofaced {
+    fn list(
+        &self,
+        run: &Run,
+        each: &mut dyn FnMut(weightseal::Entry) -> Result<(), weightseal::Error>,
+    ) -> Result<(), weightseal::Error> {
+        self.memory.list(run, each)
+    }
+
+    fn read_at(
+        &self,
+        entry: &weightseal::Entry,
+        offset: u64,
+        buf: &mut [u8],
+        run: &Run,
+    ) -> Result<usize, weightseal::Error> {
+        let first = (entry.name == "config.json").then(|| self.first.lock().unwrap().take()).flatten();
+        if let Some(first) = first {
+            let length = first.len().min(buf.len());
+            buf[..length].copy_from_slice(&first[..length]);
+            return Ok(length);
+        }
+        self.memory.read_at(entry, offset, buf, run)
+    }
+
+    fn base_name(&self) -> String {
+        "m".to_owned()
+    }
+}
+
+#[test]
+fn a_store_cannot_have_other_bytes_parsed_than_it_has_hashed() {
+    let evil = r#"{"auto_map": {"AutoModel": "evil/repo--m.M"}}"#;
+    let good = signed_with(|folder| fs::write(folder.join("config.json"), evil).unwrap());
+    let model = |first: Option<&str>| {
+        let names = fs::read_dir(good.folder()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let memory = names.fold(weightseal::Memory::new("m"), |memory, name| {
+            let bytes = fs::read(good.path(&name)).unwrap();
+            memory.with(name, bytes)
+        });
+        let first = first.map(|first| format!("{first:<width$}", width = evil.len()).into_bytes());
+        Model::from_source(Twofaced { memory, first: std::sync::Mutex::new(first) })
+    };
+    verified(&model(None), &good.policy(), good.bundles());
+    refused(&model(None), &demanding(&good), good.bundles(), &[Code::RemoteCode]);
+    refused(&model(Some("{}")), &demanding(&good), good.bundles(), &[Code::FileChanged]);
+}
