@@ -349,7 +349,7 @@ struct Demands {
     min_version: Option<String>,
     digests: Vec<String>,
     signed_after: Option<String>,
-    assurance: String,
+    assurance: Option<String>,
     unsigned: Vec<String>,
     allow_symlinks: bool,
     revoked: RevokedCounts,
