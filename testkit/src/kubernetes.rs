@@ -11,6 +11,7 @@
 //! | part | what is real, and what is not |
 //! |---|---|
 //! | [`ControlPlane`] | etcd and kube-apiserver with every admission plugin that is on by default, RBAC and the node's own authorizer |
+//! | [`Node`] | containerd and the kubelet on this machine; pods run, without a network |
 //! | [`Client`] | kubectl as one user: the admin, a plain user, or anybody the admin acts as |
 //!
 //! There are no controllers and there is no scheduler: what they would make (the service account `default` of a
@@ -23,9 +24,21 @@ mod build;
 mod client;
 #[cfg(feature = "kubernetes")]
 mod control_plane;
+#[cfg(feature = "kubernetes")]
+mod image;
+#[cfg(feature = "kubernetes")]
+mod node;
+#[cfg(feature = "kubernetes")]
+mod program;
 
 pub use build::build;
 #[cfg(feature = "kubernetes")]
 pub use client::Client;
 #[cfg(feature = "kubernetes")]
 pub use control_plane::ControlPlane;
+#[cfg(feature = "kubernetes")]
+pub use image::image;
+#[cfg(feature = "kubernetes")]
+pub use node::Node;
+#[cfg(feature = "kubernetes")]
+pub use program::static_program;
