@@ -33,22 +33,20 @@ const TURN: Duration = Duration::from_secs(900);
 const PAUSE: &str = "registry.example.com/pause";
 
 /// Programs of Debian, and the packages that hold them.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
+    ("jq", "jq"),
     ("unshare", "util-linux"),
     ("mount", "mount"),
 ];
 
-/// The capability to go beyond limits, by its number.
-const SYS_RESOURCE: u32 = 24;
-
 /// This machine as the node `localhost` of a cluster. Dropping it ends its programs, its containers and its mounts.
 ///
 /// A pod runs here when its `nodeName` says so. It has a network of its own in which there is nothing; only one that
-/// may have `hostNetwork` reaches the servers of this machine. Where this machine lets nobody exceed limits, what a
-/// container asks of that kind is dropped; memory limits hold.
+/// may have `hostNetwork` reaches the servers of this machine. Memory limits hold; limits on open files and the like, and
+/// the order in which the kernel kills for lack of memory, are this machine's.
 #[derive(Debug)]
 pub struct Node {
     cluster: &'static ControlPlane,
@@ -76,13 +74,13 @@ impl Node {
     /// the error.
     pub fn join(cluster: &'static ControlPlane) -> Result<Node, Missing> {
         let missing = |error: io::Error| Missing::new("a node of Kubernetes", error.to_string());
-        let less = possible().map_err(missing)?;
+        possible().map_err(missing)?;
         let pause = static_program("testkit", "stand-in")?;
         let turn = turn().map_err(missing)?;
-        Node::start(cluster, less, &pause, turn).map_err(missing)
+        Node::start(cluster, &pause, turn).map_err(missing)
     }
 
-    fn start(cluster: &'static ControlPlane, less: bool, pause: &Path, turn: File) -> io::Result<Node> {
+    fn start(cluster: &'static ControlPlane, pause: &Path, turn: File) -> io::Result<Node> {
         let folder = KeptFolder::new()?;
         let dir = folder.path();
         // Containers are other users, who look for their files below it.
@@ -101,7 +99,7 @@ impl Node {
         fs::copy(cluster.client("node").config(), dir.join("node.kubeconfig"))?;
         let digest = image(pause, "pause", &dir.join("pause.tar"))?;
         fs::write(dir.join("pause.name"), PAUSE)?;
-        fs::write(dir.join("containerd.toml"), containerd(dir, less, &format!("{PAUSE}@{digest}")))?;
+        fs::write(dir.join("containerd.toml"), containerd(dir, &format!("{PAUSE}@{digest}")))?;
         let port = free_port()?.local_addr()?.port();
         fs::write(dir.join("kubelet.json"), kubelet(dir, port))?;
 
@@ -207,30 +205,22 @@ impl Node {
     }
 }
 
-/// Whether runc has to do with less than containers ask for.
-fn possible() -> io::Result<bool> {
+/// Whether this machine has what a node needs.
+fn possible() -> io::Result<()> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    if field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)) != Some("0") {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    if ids.and_then(|ids| ids.split_whitespace().nth(1)) != Some("0") {
         return Err(io::Error::other("only root can be one"));
     }
-    let capabilities = field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
-    let less = capabilities >> SYS_RESOURCE & 1 == 0;
-    let jq = less.then_some(("jq", "jq"));
-    for (program, package) in PROGRAMS.into_iter().chain(jq) {
-        let found = capture(Command::new("sh").args([
-            "-c",
-            "PATH=$PATH:/usr/sbin:/sbin command -v \"$1\"",
-            "sh",
-            program,
-        ]))?;
+    for (program, package) in PROGRAMS {
+        let script = "PATH=$PATH:/usr/sbin:/sbin command -v \"$1\"";
+        let found = capture(Command::new("sh").args(["-c", script, "sh", program]))?;
         if found.code() != Some(0) {
-            return Err(io::Error::other(format!(
-                "there is no {program}, which is in Debian's package {package}"
-            )));
+            let why = format!("there is no {program}, which is in Debian's package {package}");
+            return Err(io::Error::other(why));
         }
     }
-    Ok(less)
+    Ok(())
 }
 
 /// Waits until no other process has this machine as its node.
@@ -258,9 +248,8 @@ fn network() -> String {
     json!({ "cniVersion": "0.3.1", "name": "none", "plugins": [{ "type": "no-network" }] }).to_string()
 }
 
-fn containerd(dir: &Path, less: bool, pause: &str) -> String {
+fn containerd(dir: &Path, pause: &str) -> String {
     let dir = dir.display();
-    let runc = if less { format!("{dir}/runc") } else { "runc".to_owned() };
     format!(
         r#"version = 2
 root = "{dir}/containerd"
@@ -281,7 +270,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      BinaryName = "{runc}"
+      BinaryName = "{dir}/runc"
 "#
     )
 }
@@ -298,7 +287,7 @@ fn kubelet(dir: &Path, port: u16) -> String {
         "clusterDNS": ["10.0.0.10"],
         // It shares the machine: no groups but its own, no limits and tables are changed, and a full disk is no reason to
         // evict.
-        "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupRoot": "/weightseal-node", "cgroupsPerQOS": false, "enforceNodeAllocatable": [],
+        "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupsPerQOS": false, "enforceNodeAllocatable": [],
         "failSwapOn": false, "oomScoreAdj": 0, "maxOpenFiles": 4096, "makeIPTablesUtilChains": false,
         "localStorageCapacityIsolation": false,
         "evictionHard": { "memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%",
