@@ -13,6 +13,7 @@
 //! | [`ControlPlane`] | etcd and kube-apiserver with every admission plugin that is on by default, RBAC and the node's own authorizer |
 //! | [`Node`] | containerd and the kubelet on this machine; pods run, without a network |
 //! | [`Client`] | kubectl as one user: the admin, a plain user, or anybody the admin acts as |
+//! | [`Schemas`] | kubeconform, with schemas of this very API server |
 //!
 //! There are no controllers and there is no scheduler: what they would make (the service account `default` of a
 //! namespace, a volume for a claim, pods for a Deployment, a node for a pod) is made by hand or by
@@ -25,11 +26,15 @@ mod client;
 #[cfg(feature = "kubernetes")]
 mod control_plane;
 #[cfg(feature = "kubernetes")]
+mod definitions;
+#[cfg(feature = "kubernetes")]
 mod image;
 #[cfg(feature = "kubernetes")]
 mod node;
 #[cfg(feature = "kubernetes")]
 mod program;
+#[cfg(feature = "kubernetes")]
+mod schemas;
 
 pub use build::build;
 #[cfg(feature = "kubernetes")]
@@ -42,3 +47,5 @@ pub use image::image;
 pub use node::Node;
 #[cfg(feature = "kubernetes")]
 pub use program::static_program;
+#[cfg(feature = "kubernetes")]
+pub use schemas::Schemas;
