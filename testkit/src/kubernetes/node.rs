@@ -151,26 +151,28 @@ impl Node {
         Ok(self.import(&archive, reference))
     }
 
-    /// Makes a folder of this machine the volume of a claim, bound as a controller would do it.
+    /// Makes a folder of this machine the volume of a claim, bound as a controller would do it. A claim that is there
+    /// already is kept.
     ///
     /// # Panics
     /// The API server refuses.
     pub fn volume(&self, namespace: &str, claim: &str, folder: &Path) {
         let name = format!("{namespace}-{claim}");
-        let spec = json!({ "accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": name,
-            "resources": { "requests": { "storage": "1Gi" } } });
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
-            { "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name }, "spec": {
-                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteMany"], "storageClassName": "",
-                "persistentVolumeReclaimPolicy": "Retain", "local": { "path": folder },
-                "claimRef": { "namespace": namespace, "name": claim },
-                "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [
-                    { "key": "kubernetes.io/hostname", "operator": "In", "values": ["localhost"] }] }] } } } },
-            { "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec,
-              "metadata": { "namespace": namespace, "name": claim } },
-        ] });
         let admin = self.cluster.admin();
-        admin.apply(&list.to_string()).expect_code(0);
+        let claimed = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": { "namespace": namespace, "name": claim },
+            "spec": { "accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": name,
+                "resources": { "requests": { "storage": "1Gi" } } } });
+        admin.apply(&claimed.to_string()).expect_code(0);
+        let claimed = admin.get(&["persistentvolumeclaim", claim, "--namespace", namespace]);
+        let volume = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name }, "spec": {
+            "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteMany"], "storageClassName": "",
+            "persistentVolumeReclaimPolicy": "Retain", "local": { "path": folder },
+            "claimRef": { "namespace": namespace, "name": claim,
+                "uid": claimed.pointer("/metadata/uid").expect("it has an identity") },
+            "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [
+                { "key": "kubernetes.io/hostname", "operator": "In", "values": ["localhost"] }] }] } } } });
+        admin.apply(&volume.to_string()).expect_code(0);
         let bound = |what: &[&str], status: &str| {
             let patch = format!("--patch={{\"status\":{status}}}");
             admin
