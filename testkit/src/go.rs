@@ -22,15 +22,33 @@ pub(crate) struct Programs {
     pub(crate) folder: &'static str,
     /// What is built as it comes: the name here, and the package with its version.
     pub(crate) packages: &'static [(&'static str, &'static str)],
-    /// Programs of our own.
+    /// What is built in modules of our own.
     pub(crate) own: &'static [Own],
+    /// What is not built.
+    pub(crate) ready: &'static [Ready],
 }
 
-/// A program of our own over other people's modules.
+/// A program that is built in a module of our own over other people's modules.
 pub(crate) struct Own {
     pub(crate) name: &'static str,
-    /// File names and contents, from which the version is told.
+    /// File names and contents, from which the version is told: source, `go.mod`, `go.sum`.
     pub(crate) files: [(&'static str, &'static str); 3],
+    /// What is built of the module and those it needs: [`ITSELF`], or the package of another.
+    pub(crate) package: &'static str,
+    /// What the linker is told besides.
+    pub(crate) linker: &'static str,
+}
+
+/// The package of a module of our own.
+pub(crate) const ITSELF: &str = ".";
+
+/// A program that others have built.
+pub(crate) struct Ready {
+    pub(crate) name: &'static str,
+    /// Which one, to the byte.
+    pub(crate) version: &'static str,
+    /// Puts the program, and nothing else, into a folder.
+    pub(crate) get: fn(&Path) -> io::Result<()>,
 }
 
 /// How long one program may take: minutes on two idle cores, more where everybody builds at once.
@@ -62,7 +80,10 @@ impl Programs {
     pub(crate) fn versions(&self) -> String {
         let mut hash = Sha256::new();
         let own = self.own.iter().flat_map(|own| own.files.iter().map(|file| (own.name, file.1)));
-        for (name, version) in self.packages.iter().copied().chain(own) {
+        let elsewhere = self.own.iter().filter(|own| own.package != ITSELF);
+        let elsewhere = elsewhere.flat_map(|own| [(own.name, own.package), (own.name, own.linker)]);
+        let ready = self.ready.iter().map(|ready| (ready.name, ready.version));
+        for (name, version) in self.packages.iter().copied().chain(own).chain(elsewhere).chain(ready) {
             hash.update(format!("{name}\n{}\n{version}\n", version.len()));
         }
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -81,7 +102,7 @@ impl Programs {
         let mut say = |text: String| drop(writeln!(io::stderr(), "{text}"));
         say(format!("building {} into {} with {}", self.title, home.display(), version.out().trim()));
         for (name, package) in self.packages {
-            one(&beside, name, &mut say, |part| go(part, workspace(), &["install"], package))?;
+            one(&beside, name, &mut say, |part| go(part, workspace(), &["install"], "", package))?;
         }
         for own in self.own {
             one(&beside, own.name, &mut say, |part| {
@@ -90,8 +111,11 @@ impl Programs {
                 for (file, content) in own.files {
                     fs::write(sources.path().join(file), content)?;
                 }
-                go(part, sources.path(), &["install", "-mod=readonly"], ".")
+                go(part, sources.path(), &["install", "-mod=readonly"], own.linker, own.package)
             })?;
+        }
+        for ready in self.ready {
+            one(&beside, ready.name, &mut say, ready.get)?;
         }
         fs::rename(&beside, &bin)?;
         Ok(bin)
@@ -109,6 +133,9 @@ impl Programs {
         for own in self.own {
             let [_, (_, module), (_, sums)] = own.files;
             assert!(module.contains("require") && sums.contains("h1:"), "{} has no versions", own.name);
+        }
+        for ready in self.ready {
+            assert!(ready.version.contains("=="), "{} is {}", ready.name, ready.version);
         }
         assert_eq!((self.versions().len(), self.versions()), (16, self.versions()));
     }
@@ -171,9 +198,9 @@ fn one(
     Ok(())
 }
 
-fn go(bin: &Path, sources: &Path, args: &[&str], package: &str) -> io::Result<()> {
+fn go(bin: &Path, sources: &Path, args: &[&str], linker: &str, package: &str) -> io::Result<()> {
     let mut go = Command::new("go");
-    go.args(args).arg("-ldflags=-s -w").arg(package).current_dir(sources);
+    go.args(args).arg(format!("-ldflags=-s -w {linker}")).arg(package).current_dir(sources);
     // The user's own settings would change what is built; no compiler for C is needed this way.
     go.env("GOBIN", bin).env("GOFLAGS", "-trimpath").env("GOWORK", "off").env("GO111MODULE", "on");
     go.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env_remove("GOOS").env_remove("GOARCH");

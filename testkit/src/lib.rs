@@ -8,6 +8,7 @@
 //! | `pki` | keys and certificates from fixed seeds, right and wrong ones (feature `pki`, on by default) |
 //! | [`sigstore`] | a private Sigstore of real servers (feature `sigstore`, on by default) |
 //! | [`s3`] | MinIO and versitygw, and a client that fills their buckets (feature `s3`, on by default) |
+//! | [`kubernetes`] | an API server and a node, with kubectl (feature `kubernetes`, on by default) |
 //! | [`faults`] | a server that goes wrong in front of a real one |
 //! | [`range_faults`] | a proxy that goes wrong where ranges of an object are read |
 //! | [`http`] | as much HTTP as these need |
@@ -33,12 +34,13 @@ pub mod http;
 #[cfg(feature = "pki")]
 pub mod hub;
 pub mod keeper;
+pub mod kubernetes;
 pub mod models;
 pub mod peers;
 #[cfg(feature = "pki")]
 pub mod pki;
 pub mod range_faults;
-#[cfg(any(feature = "s3", feature = "sigstore"))]
+#[cfg(any(feature = "kubernetes", feature = "s3", feature = "sigstore"))]
 mod ready;
 pub mod run;
 pub mod s3;

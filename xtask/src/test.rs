@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use testkit::peers::{VERSIONS, peer};
-use testkit::{Missing, in_ci, run, s3, sigstore, workspace};
+use testkit::{Missing, in_ci, kubernetes, run, s3, sigstore, workspace};
 
 use crate::Done;
 
@@ -46,7 +46,8 @@ fn peers() -> Done {
 fn servers() -> Done {
     println!("servers to test against:");
     there("those of Sigstore are", sigstore::build)?;
-    there("those that speak S3 are", s3::build)
+    there("those that speak S3 are", s3::build)?;
+    there("those of Kubernetes are", kubernetes::build)
 }
 
 /// Gets something that tests can do without, though not in CI.

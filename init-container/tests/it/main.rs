@@ -4,6 +4,7 @@
 
 mod admitted;
 mod ended;
+mod kubelet;
 mod line;
 mod loaded;
 mod pinned;
@@ -100,13 +101,18 @@ impl Volume {
 
     /// Changes one byte of a file.
     fn change(&self, name: &str, at: u64) {
-        let mut file = fs::OpenOptions::new().read(true).write(true).open(self.model().join(name)).unwrap();
-        let mut byte = [0];
-        file.seek(SeekFrom::Start(at)).unwrap();
-        std::io::Read::read_exact(&mut file, &mut byte).unwrap();
-        file.seek(SeekFrom::Start(at)).unwrap();
-        file.write_all(&[byte[0] ^ 1]).unwrap();
+        change(&self.model().join(name), at);
     }
+}
+
+/// Changes one byte of a file.
+fn change(path: &Path, at: u64) {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).unwrap();
+    std::io::Read::read_exact(&mut file, &mut byte).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(&[byte[0] ^ 1]).unwrap();
 }
 
 /// The program without any variable of its own.

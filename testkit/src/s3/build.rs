@@ -15,6 +15,7 @@ const PROGRAMS: Programs = Programs {
         ("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"),
     ],
     own: &[],
+    ready: &[],
 };
 
 /// The folder with `minio` and `versitygw`, which are built unless they are there.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::go::{Own, Programs};
+use crate::go::{ITSELF, Own, Programs};
 use crate::skip::Missing;
 
 /// What is built as it comes: the name here, and the package with its version. Newer releases of Rekor and of
@@ -24,14 +24,21 @@ macro_rules! own {
                 ("go.mod", include_str!(concat!("../../go/", $name, "/go.mod"))),
                 ("go.sum", include_str!(concat!("../../go/", $name, "/go.sum"))),
             ],
+            package: ITSELF,
+            linker: "",
         }
     };
 }
 
 const OWN: &[Own] = &[own!("trillian-mem"), own!("timestamp-server")];
 
-const PROGRAMS: Programs =
-    Programs { title: "the servers of Sigstore", folder: "sigstore", packages: PACKAGES, own: OWN };
+const PROGRAMS: Programs = Programs {
+    title: "the servers of Sigstore",
+    folder: "sigstore",
+    packages: PACKAGES,
+    own: OWN,
+    ready: &[],
+};
 
 /// The folder with the programs, which are built unless they are there.
 ///

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod hub;
+mod kubernetes;
 mod s3;
 mod sigstore;
 
@@ -36,6 +37,7 @@ const RENEWAL: Duration = Duration::from_secs(240);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Hub,
+    Kubernetes,
     S3,
     Sigstore,
 }
@@ -44,6 +46,7 @@ impl Name {
     fn of(word: &OsString) -> Option<Name> {
         match word.to_str()? {
             "hub" => Some(Name::Hub),
+            "kubernetes" => Some(Name::Kubernetes),
             "s3" => Some(Name::S3),
             "sigstore" => Some(Name::Sigstore),
             _ => None,
@@ -53,6 +56,7 @@ impl Name {
     fn start(self, dir: Option<&Path>) -> Result<Box<dyn Service>> {
         match self {
             Name::Hub => hub::start(),
+            Name::Kubernetes => kubernetes::start(),
             Name::S3 => s3::start(),
             Name::Sigstore => sigstore::start(dir),
         }
@@ -62,7 +66,7 @@ impl Name {
 fn main() -> ExitCode {
     let args: Vec<_> = env::args_os().skip(1).collect();
     let Some((names, dir)) = parsed(&args) else {
-        eprintln!("usage: services hub|s3|sigstore [hub|s3|sigstore]... [DIR]");
+        eprintln!("usage: services hub|kubernetes|s3|sigstore... [DIR]");
         return ExitCode::from(2);
     };
     match run(&names, dir) {
