@@ -1,5 +1,5 @@
-//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `services NAME...` and
-//! `test`.
+//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `image`, `services NAME...`
+//! and `test`.
 //!
 //! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 there is
 //! no such task.
@@ -9,6 +9,7 @@
 
 mod bench;
 mod demo;
+mod image;
 mod services;
 mod test;
 
@@ -29,6 +30,7 @@ Usage: cargo xtask <TASK>
 Tasks:
   bench [OPTIONS] measure verification against other programs, and write the table of docs/performance.md
   demo [DIR]      do the main job on real weights, showing each command and its output
+  image [OPTIONS] build the init container's image, and hold it to its promises
   services NAME.. bring up real servers to try things on, until Ctrl-C
   test [-- ARGS]  install what the tests need, then run them all
   help            print this
@@ -99,6 +101,17 @@ fn main() -> ExitCode {
             }
         },
         [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
+        [Some("help"), Some("image")] => help(image::HELP),
+        [Some("image"), rest @ ..] if rest.iter().any(|word| matches!(word, Some("--help" | "-h"))) => {
+            help(image::HELP)
+        }
+        [Some("image"), ..] => match image::Options::parse(args.get(1..).unwrap_or_default()) {
+            Ok(options) => image::run(&options),
+            Err(why) => {
+                eprintln!("{why}\n\n{}", image::HELP);
+                return ExitCode::from(2);
+            }
+        },
         [Some("services"), Some("--help" | "-h")] | [Some("help"), Some("services")] => help(SERVICES_HELP),
         [Some("services"), Some("hub" | "s3" | "sigstore"), rest @ ..]
             if rest.iter().all(|word| word.is_none_or(|word| !word.starts_with('-'))) =>
