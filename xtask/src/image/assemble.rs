@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use testkit::image::{Image, pack};
+use testkit::image::{Image, PROGRAM, pack};
 use testkit::{capture, temporary};
 
 use crate::Done;
@@ -78,7 +78,7 @@ fn by_buildah(image: &Image, dir: &Path) -> Done<Vec<u8>> {
         "--timestamp",
         &seconds,
         &container,
-        &format!("oci:{layout_name}:{}", env!("CARGO_PKG_VERSION")),
+        &format!("oci:{layout_name}:{PROGRAM}:{}", env!("CARGO_PKG_VERSION")),
     ])?;
     Ok(pack(members(&layout, &layout)?)?)
 }

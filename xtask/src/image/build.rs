@@ -96,3 +96,34 @@ impl Capture for Command {
         if ended.code() == Some(0) { Ok(ended.out()) } else { Err(ended.to_string().into()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_needs_libraries_is_refused() {
+        let why = is_static(Path::new("/bin/sh")).expect_err("it has an interpreter").to_string();
+        assert!(why.contains("INTERP"), "{why}");
+        assert!(is_static(&workspace().join("Cargo.toml")).is_err());
+    }
+
+    #[test]
+    fn a_program_that_names_a_folder_of_this_machine_is_refused() {
+        let place = workspace().to_string_lossy().into_owned();
+        assert!(names_no_place(b"panicked at lib/src/model.rs").is_ok());
+        assert!(names_no_place(format!("panicked at {place}/lib/src/model.rs").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn variables_that_change_what_is_built_are_known() {
+        for variable in
+            ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_PROFILE_RELEASE_LTO", "CFLAGS", "TARGET_CFLAGS"]
+        {
+            assert!(decides(variable), "{variable}");
+        }
+        for variable in ["PATH", "CARGO_HOME", "CARGO_NET_OFFLINE"] {
+            assert!(!decides(variable), "{variable}");
+        }
+    }
+}

@@ -97,3 +97,38 @@ fn copy(from: &Path, to: &Path) -> Done {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use testkit::image::{File, image};
+
+    /// An image of a script, which cannot run where there is no shell.
+    fn script() -> (testkit::TempDir, std::path::PathBuf, Image) {
+        let dir = temporary().expect("temporary folder");
+        let (script, archive) = (dir.path().join("script"), dir.path().join("script.tar"));
+        fs::write(&script, "#!/bin/sh\nexit 0\n").expect("written");
+        image(&script, &archive).expect("an image");
+        let image = Image::read(&archive).expect("read").1;
+        (dir, archive, image)
+    }
+
+    #[test]
+    fn a_large_image_is_refused() {
+        let (_dir, archive, mut image) = script();
+        assert!(size(&image, &archive).is_ok());
+        let content = vec![0; usize::try_from(LIMIT).expect("small") + 1];
+        let large = File { mode: 0o444, owner: (0, 0), modified: 0, content };
+        image.files = BTreeMap::from([("large".to_owned(), large)]);
+        assert!(size(&image, &archive).is_err());
+    }
+
+    #[test]
+    fn a_program_that_does_not_judge_is_refused() {
+        let (_dir, _archive, image) = script();
+        let why = runs(&image, Arch::HERE).expect_err("there is no shell").to_string();
+        assert!(why.contains("Usage: weightseal-init"), "{why}");
+    }
+}
