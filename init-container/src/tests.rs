@@ -140,3 +140,17 @@ fn what_comes_below_a_folder_after_its_models_were_found_is_no_success() {
     std::fs::remove_dir_all(path("models")).unwrap();
     assert_eq!(codes(look(Some(found))), "model-absent");
 }
+
+#[test]
+fn a_memory_limit_below_the_models_size_is_told() {
+    let read = |bytes: &[u64]| -> Vec<Arc<Report>> {
+        bytes
+            .iter()
+            .map(|bytes| Arc::new(Report { bytes: *bytes, ..Report::new("", None, Mode::Enforce) }))
+            .collect()
+    };
+    let models = read(&[3 << 30, 2 << 30]);
+    assert_eq!((too_large(&models, None), too_large(&models, Some(5 << 30))), (None, None));
+    let note = too_large(&models, Some(4 << 30)).unwrap();
+    assert!(note.starts_with("5.4 GB were read, and the memory limit is 4.3 GB"), "{note}");
+}
