@@ -185,23 +185,33 @@ impl Compared<'_> {
 
     /// Tells what is there and would be loaded, and was passed over since it is ignored or need not be signed.
     fn unsigned(&self, report: &mut Report) {
-        let empty = self.listing.files.iter().filter(|entry| {
-            let by_shards = self.manifest.serialization().method != Method::Files;
-            by_shards && entry.size == 0 && !(self.signed)(&entry.name) && LoadKind::of(&entry.name).is_some()
-        });
+        let by_shards = self.manifest.serialization().method != Method::Files;
+        let loaded = self
+            .listing
+            .files
+            .iter()
+            .filter(|entry| !(self.signed)(&entry.name) && LoadKind::of(&entry.name).is_some());
         let unsigned = |name: &str, why: &str| {
             let what = format!("the file {:?} would be loaded and is not signed; {why}", Shown(name));
             Finding::new(Code::LoadSetUnsigned, what).about(name)
         };
-        let empty =
-            empty.map(|entry| unsigned(&entry.name, "it is empty, and shards name no file without bytes"));
+        let passed_over = loaded.filter_map(|entry| match &entry.through {
+            // Its content is signed, but not by this name, by which somebody may look for it.
+            Some(link) => {
+                Some(unsigned(&entry.name, &format!("it has this name through the link {:?}", Shown(link))))
+            }
+            None if by_shards && entry.size == 0 => {
+                Some(unsigned(&entry.name, "it is empty, and shards name no file without bytes"))
+            }
+            None => None,
+        });
         let signatures = self.model.signature_names();
         let others = self.listing.hidden.iter().filter(|hidden| !signatures.contains(&hidden.name));
         let hidden = others.map(|hidden| match &hidden.unreadable {
             Some(why) => why.clone(),
             None => unsigned(&hidden.name, &self.hidden_by(hidden)),
         });
-        report.findings.extend(empty.chain(hidden).take(FINDINGS));
+        report.findings.extend(passed_over.chain(hidden).take(FINDINGS));
         if self.listing.more_hidden > 0 {
             let what = format!("{} more files would be loaded and are not signed", self.listing.more_hidden);
             report.findings.push(Finding::new(Code::LoadSetUnsigned, what));
