@@ -136,6 +136,13 @@ fn what_comes_below_a_folder_after_its_models_were_found_is_no_success() {
     std::fs::rename(path("models/a/two"), path("aside")).unwrap();
     add("models/a/two");
     assert_eq!(codes(look(Some(found))), "changed-while-read");
+    // A file in a model that may have been verified before.
+    for name in ["model.sig", "x.py"] {
+        let (_, found) = find();
+        std::fs::write(path("models/a/one").join(name), "other").unwrap();
+        let Below::Report(report) = look(Some(found)) else { panic!("it was not noticed") };
+        assert_eq!(report.findings[0].name.as_deref(), Some(&*format!("a/one/{name}")));
+    }
     let (_, found) = find();
     std::fs::remove_dir_all(path("models")).unwrap();
     assert_eq!(codes(look(Some(found))), "model-absent");
