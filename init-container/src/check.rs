@@ -8,7 +8,7 @@ use weightseal::{
 };
 
 use crate::{
-    config::{Config, ForModel, Trust, Who},
+    config::{Config, ForModel, Trust, Who, shown},
     log::say,
     target::{Target, Way},
 };
@@ -97,7 +97,12 @@ fn verify(config: &Config, target: &Target, counts: &ForModel, run: &Run) -> Res
     if let Some(receipts) = counts.receipts.clone().filter(|_| target.way == Way::Here) {
         model = model.receipts(receipts);
     }
-    let bundles = signatures(config, &model, &access, run)?;
+    let kept = config.signature_folder.as_ref().map(|folder| -> Result<_, Error> {
+        let id = counts.id.clone().map_or_else(|| target.id(), Ok)?;
+        Ok(folder.join(file_of(&id)))
+    });
+    let kept = kept.transpose().map_err(Error::into_finding)?;
+    let bundles = signatures(config, &model, kept.as_deref(), &access, run)?;
     let verified = match &target.way {
         Way::Into(folder) => {
             let pull = Pull::new(folder).repair(config.repair).wait(true);
@@ -144,8 +149,22 @@ fn leave_out_linked(report: &mut Report, folder: &Path) {
     }
 }
 
-/// Reads the signatures that were given, or the one at the usual place; one that cannot be read stands for all.
-fn signatures(config: &Config, model: &Model, access: &Access, run: &Run) -> Result<Vec<Bundle>, Finding> {
+/// The name of the file that holds the signature of a model with this id.
+fn file_of(id: &str) -> String {
+    let id = id.strip_prefix("hf://").map_or_else(|| id.to_owned(), |id| format!("models/{id}"));
+    // An address has two slashes where a path has one.
+    format!("{}.sig", id.replace("://", "/").trim_start_matches('/').replace('/', "--"))
+}
+
+/// Reads the signatures that were given, or the one at the usual place, or else the one that is `kept` elsewhere; one that cannot
+/// be read stands for all.
+fn signatures(
+    config: &Config,
+    model: &Model,
+    kept: Option<&Path>,
+    access: &Access,
+    run: &Run,
+) -> Result<Vec<Bundle>, Finding> {
     if !config.signatures.is_empty() {
         let places = config.signatures.iter().map(|path| ModelUri::Path(path.clone()));
         return places.map(|place| read(&place, access, run)).collect();
@@ -157,7 +176,15 @@ fn signatures(config: &Config, model: &Model, access: &Access, run: &Run) -> Res
         Ok(bundle) => Ok(vec![bundle]),
         // Nobody named this file, so that its absence is no misuse.
         Err(finding) if finding.code == Code::SignatureAbsent => {
-            Err(missing(format!("the model has no signature at {}", Shown(&usual.to_string()))))
+            let what = format!("the model has no signature at {}", Shown(&usual.to_string()));
+            let Some(kept) = kept else { return Err(missing(what)) };
+            match read(&ModelUri::Path(kept.to_owned()), access, run) {
+                Ok(bundle) => Ok(vec![bundle]),
+                Err(finding) if finding.code == Code::SignatureAbsent => {
+                    Err(missing(format!("{what}, nor at {}", shown(kept))))
+                }
+                Err(finding) => Err(finding),
+            }
         }
         Err(finding) => Err(finding),
     }
@@ -173,4 +200,22 @@ fn read(place: &ModelUri, access: &Access, run: &Run) -> Result<Bundle, Finding>
         finding.bundle = Some(place.to_string());
         finding
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_called_after_the_id() {
+        for (id, file) in [
+            ("hf://acme/llama-3", "models--acme--llama-3.sig"),
+            ("model-cache-pvc/teams/a", "model-cache-pvc--teams--a.sig"),
+            ("s3://bucket/llama", "s3--bucket--llama.sig"),
+            ("/models/llama", "models--llama.sig"),
+            ("../../etc/x", "..--..--etc--x.sig"),
+        ] {
+            assert_eq!(file_of(id), file);
+        }
+    }
 }

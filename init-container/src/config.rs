@@ -108,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) stores: Stores,
     /// The signatures of the one model; without any, the one at the usual place.
     pub(crate) signatures: Vec<PathBuf>,
+    /// Where those lie of models that have none at the usual place.
+    pub(crate) signature_folder: Option<PathBuf>,
     pub(crate) model_id: Option<String>,
     pub(crate) ignore_paths: Vec<PathBuf>,
     pub(crate) ignore_unsigned_files: bool,
@@ -236,6 +238,7 @@ impl Config {
         }
         let config = Config {
             signatures: given.paths("signature"),
+            signature_folder: given.path("signatures"),
             model_id: given.text("model-id")?,
             ignore_paths: given.paths("ignore-paths"),
             ignore_unsigned_files: given.switch("ignore-unsigned-files")?,

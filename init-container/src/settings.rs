@@ -71,6 +71,12 @@ const SETTINGS: &[Setting] = &[
         "A signature of the one model [default: MODEL/model.sig, or FILE.sig beside a single file]",
     ),
     setting(
+        "signatures",
+        Takes::One,
+        "DIR",
+        "Where signatures lie of models that have none of their own: ID.sig, with -- for each / in the id and models-- for hf://",
+    ),
+    setting(
         "policy",
         Takes::One,
         "FILE",

@@ -89,6 +89,9 @@ fn what_belongs_to_no_model_is_refused() {
         (claim.join("hub/modules/transformers_modules/x.py"), "file-unsigned"),
         (claim.join("hub/.locks/evil.py"), "file-unsigned"),
         (claim.join("teams/version.txt"), "file-unsigned"),
+        (claim.join("hub/version.txt"), "file-unsigned"),
+        (claim.join("hub/CACHEDIR.TAG"), "file-unsigned"),
+        (hub.join("refs/evil.py"), "file-unsigned"),
         (hub.join("evil.py"), "file-unsigned"),
         (hub.join("blobs/0000"), "file-unsigned"),
         (hub.join("blobs/deep/model.sig"), "special-file"),
@@ -185,4 +188,44 @@ fn a_folder_without_models_is_misuse() {
     assert_eq!(codes(run(&volume, &model, &[]), 2), ["bad-argument"]);
     assert_eq!(codes(run(&volume, &model.join("config.json"), &[]), 2), ["bad-argument"]);
     assert_eq!(codes(run(&volume, &root, &["--name", "acme/llama-3"]), 2), ["arguments-conflict"]);
+}
+
+#[test]
+fn a_cache_that_was_filled_by_patterns_has_its_signature_elsewhere() {
+    let (volume, root) = claim();
+    let claim = root.join("model-cache-pvc");
+    fs::remove_dir_all(claim.join("teams")).unwrap();
+    let snapshot = claim.join("hub/models--acme--llama-3/snapshots").join(REVISION);
+    fs::create_dir(volume.path("signatures")).unwrap();
+    let kept = volume.path("signatures/models--acme--llama-3.sig");
+    let take = |name: &str| {
+        let blob = fs::canonicalize(snapshot.join(name)).unwrap();
+        fs::remove_file(snapshot.join(name)).unwrap();
+        let bytes = fs::read(&blob).unwrap();
+        fs::remove_file(blob).unwrap();
+        bytes
+    };
+    fs::write(&kept, take("model.sig")).unwrap();
+    let policy = |missing: &str| {
+        let text = format!(
+            "apiVersion: weightseal/v1\nkind: Policy\nidentities: {{release: {{key: {{file: release.pub}}}}}}\nrules:\n  \
+             - {{models: ['hf://acme/*'], require: {{of: [release]}}, name: acme/llama-3{missing}}}\n"
+        );
+        fs::write(volume.path("policy.yaml"), text).unwrap();
+        let mut command = program();
+        command.arg("--models-under").arg(&root).arg("--policy").arg(volume.path("policy.yaml"));
+        command.arg("--signatures").arg(volume.path("signatures"));
+        capture(command.arg("--termination-log").arg(volume.log())).unwrap()
+    };
+    outcome(policy(""), 0);
+    take("README.md");
+    assert_eq!(codes(policy(""), 1), ["file-missing"]);
+    let allowed = ", missing: {allow: ['*.md', '*.safetensors']}";
+    let line = outcome(policy(allowed), 0);
+    assert_eq!((line.models[0].counts.signed, line.models[0].counts.missing), (7, 1));
+    // Never what would be loaded.
+    take("model-00002-of-00002.safetensors");
+    assert_eq!(outcome(policy(allowed), 1).verdict, "rejected");
+    fs::remove_file(kept).unwrap();
+    assert_eq!(codes(policy(allowed), 1), ["signature-missing"]);
 }
