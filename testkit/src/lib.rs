@@ -12,6 +12,7 @@
 //! | [`faults`] | a server that goes wrong in front of a real one |
 //! | [`range_faults`] | a proxy that goes wrong where ranges of an object are read |
 //! | [`http`] | as much HTTP as these need |
+//! | [`image`] | container images, written and read without a program that builds them |
 //! | [`keeper`] | servers that never outlive whoever started them |
 //! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
 //! | `hub` | a double of the Hugging Face Hub, and its real clients (feature `pki`) |
@@ -32,6 +33,7 @@ mod go;
 pub mod http;
 #[cfg(feature = "pki")]
 pub mod hub;
+pub mod image;
 pub mod keeper;
 pub mod kubernetes;
 pub mod models;
