@@ -17,6 +17,7 @@
 //! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
 //! | `hub` | a double of the Hugging Face Hub, and its real clients (feature `pki`) |
 //! | [`tuf`] | a real TUF repository and a server for it that can misbehave |
+//! | [`volume`] | file systems of a test's own |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
 //! | [`digest`] | the SHA-256 of a file |
@@ -48,6 +49,7 @@ pub mod s3;
 pub mod sigstore;
 pub mod skip;
 pub mod tuf;
+pub mod volume;
 
 pub use dirs::{target_dir, temporary, workspace};
 pub use run::{Ended, capture, capture_within};

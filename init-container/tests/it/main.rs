@@ -6,9 +6,15 @@ mod admitted;
 mod ended;
 mod kubelet;
 mod line;
+mod loaded;
+mod pinned;
 mod pod;
 mod policy;
+mod pulled;
+mod recorded;
 mod refused;
+mod under;
+mod watched;
 
 use std::{
     ffi::OsStr,
