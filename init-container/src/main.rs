@@ -299,12 +299,12 @@ fn below(
     run: &Run,
 ) -> Below {
     let folder = Path::new(&target.name()).to_owned();
-    let now = match Found::below(&folder, run) {
+    let now = match Found::below(&folder, run).and_then(|found| found.stamped(&folder, run)) {
         Ok(now) => now,
         Err(error) => return Below::Report(Box::new(check::refused(config, target, error.into_finding()))),
     };
     let Some(found) = found else { return Below::Models(now.targets(&folder), now) };
-    let changed = found.changes(&now);
+    let changed = found.changes(&now).or_else(|| found.written(&now));
     match check::strays(config, target, now.findings.into_iter().chain(changed), trust) {
         Some(report) => Below::Report(Box::new(report)),
         None => Below::Nothing,

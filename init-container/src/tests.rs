@@ -136,7 +136,28 @@ fn what_comes_below_a_folder_after_its_models_were_found_is_no_success() {
     std::fs::rename(path("models/a/two"), path("aside")).unwrap();
     add("models/a/two");
     assert_eq!(codes(look(Some(found))), "changed-while-read");
+    // A file in a model that may have been verified before.
+    for name in ["model.sig", "x.py"] {
+        let (_, found) = find();
+        std::fs::write(path("models/a/one").join(name), "other").unwrap();
+        let Below::Report(report) = look(Some(found)) else { panic!("it was not noticed") };
+        assert_eq!(report.findings[0].name.as_deref(), Some(&*format!("a/one/{name}")));
+    }
     let (_, found) = find();
     std::fs::remove_dir_all(path("models")).unwrap();
     assert_eq!(codes(look(Some(found))), "model-absent");
+}
+
+#[test]
+fn a_memory_limit_below_the_models_size_is_told() {
+    let read = |bytes: &[u64]| -> Vec<Arc<Report>> {
+        bytes
+            .iter()
+            .map(|bytes| Arc::new(Report { bytes: *bytes, ..Report::new("", None, Mode::Enforce) }))
+            .collect()
+    };
+    let models = read(&[3 << 30, 2 << 30]);
+    assert_eq!((too_large(&models, None), too_large(&models, Some(5 << 30))), (None, None));
+    let note = too_large(&models, Some(4 << 30)).unwrap();
+    assert!(note.starts_with("5.4 GB were read, and the memory limit is 4.3 GB"), "{note}");
 }

@@ -5,6 +5,8 @@
 use std::{
     collections::{BTreeSet, HashSet},
     ffi::{OsStr, OsString},
+    fs::File,
+    io::Read as _,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
 };
@@ -13,7 +15,7 @@ use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
-use weightseal::{Code, Error, Finding, ModelUri, RepoKind, Run, Shown};
+use weightseal::{Code, Error, Finding, Model, ModelUri, RepoKind, Run, Shown, Stamps, Written};
 
 use crate::{config::shown, target::Target};
 
@@ -31,6 +33,19 @@ const SIGNATURE: &str = "model.sig";
 /// Largest bookkeeping file of the Hub's client: a reference, a version, a tag, in bytes.
 const BOOKKEEPING: u64 = 1024;
 
+/// What a file has to hold to be bookkeeping.
+type Holds = fn(&[u8]) -> bool;
+
+/// A commit, as a reference names it, or the number of a version.
+fn is_number(bytes: &[u8]) -> bool {
+    bytes.trim_ascii().iter().all(u8::is_ascii_hexdigit)
+}
+
+/// What marks the folder of a cache.
+fn is_tag(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"Signature: 8a477f597d28d172789f06886806bc55")
+}
+
 /// What was found below a folder.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Found {
@@ -40,6 +55,9 @@ pub(crate) struct Found {
     pub(crate) findings: Vec<Finding>,
     /// Findings beyond those.
     more: usize,
+    /// What the file system says of each model's files, where that was asked; none of one that cannot be listed, which its check
+    /// will say.
+    stamps: Vec<Option<Stamps>>,
 }
 
 impl Found {
@@ -75,6 +93,17 @@ impl Found {
         Ok(found)
     }
 
+    /// The same, with the stamps of the models' files.
+    ///
+    /// # Errors
+    /// Those of [`Run::check`].
+    pub(crate) fn stamped(mut self, folder: &Path, run: &Run) -> Result<Found, Error> {
+        let stamps = |path: &PathBuf| Model::open(folder.join(path)).and_then(|model| model.stamps(run)).ok();
+        self.stamps = self.models.iter().map(|(path, ..)| stamps(path)).collect();
+        run.check()?;
+        Ok(self)
+    }
+
     /// The models, to be checked.
     pub(crate) fn targets(&self, folder: &Path) -> Vec<Target> {
         let target =
@@ -92,9 +121,28 @@ impl Found {
         };
         let (before, after) = (names(self), names(later));
         let (name, _) = before.symmetric_difference(&after).next()?;
-        let what = format!("{:?} came, went or was replaced while the models were checked", Shown(name));
-        Some(Finding::new(Code::ChangedWhileRead, what).about(name))
+        Some(changed(name, "came, went or was replaced"))
     }
+
+    /// What of the models' files is other than it was, by their stamps: a model that was verified first is still as it was
+    /// when the last one is.
+    pub(crate) fn written(&self, later: &Found) -> Option<Finding> {
+        self.models.iter().zip(self.stamps.iter().zip(&later.stamps)).find_map(|((path, ..), stamps)| {
+            let name = match stamps {
+                (Some(before), Some(after)) => match before.written(after)? {
+                    Written::Content(name) | Written::Unclear(name) => path.join(name),
+                },
+                (None, None) => return None,
+                _ => path.clone(),
+            };
+            Some(changed(&name.to_string_lossy(), "was written to, added or removed"))
+        })
+    }
+}
+
+fn changed(name: &str, how: &str) -> Finding {
+    let what = format!("{:?} {how} while the models were checked", Shown(name));
+    Finding::new(Code::ChangedWhileRead, what).about(name)
 }
 
 /// One look at everything.
@@ -116,9 +164,17 @@ impl Item {
         FileType::from_raw_mode(self.stat.st_mode) == kind
     }
 
-    /// A file that is too small to be anything else than bookkeeping.
-    fn is_small(&self, most: u64) -> bool {
-        self.is(FileType::RegularFile) && u64::try_from(self.stat.st_size).is_ok_and(|size| size <= most)
+    /// Whether it is a small file in `folder` that holds nothing else than that.
+    fn holds(&self, folder: &OwnedFd, is: Holds) -> bool {
+        let size = u64::try_from(self.stat.st_size).unwrap_or(u64::MAX);
+        if !self.is(FileType::RegularFile) || size > BOOKKEEPING {
+            return false;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(folder, &self.name, flags, Mode::empty()) else { return false };
+        let mut bytes = Vec::new();
+        let read = File::from(file).take(BOOKKEEPING + 1).read_to_end(&mut bytes);
+        read.is_ok() && bytes.len() as u64 == size && is(&bytes)
     }
 }
 
@@ -152,14 +208,17 @@ impl Walk<'_> {
                 (true, _, _) if repository_id(&item.name).is_some() => {
                     self.repository(&folder, item, &inner)?
                 }
-                (true, true, b".locks") => self.bookkeeping(&folder, item, &inner, 0, depth)?,
+                (true, true, b".locks") => {
+                    self.bookkeeping(&folder, item, &inner, <[u8]>::is_empty, depth)?
+                }
                 (true, _, _) => {
                     if let Some(opened) = self.open(&folder, item, &inner)? {
                         self.deeper(depth)?;
                         self.folder(opened, &inner, depth + 1)?;
                     }
                 }
-                (false, true, b"version.txt" | b"CACHEDIR.TAG") if item.is_small(BOOKKEEPING) => {}
+                (false, true, b"version.txt") if item.holds(&folder, is_number) => {}
+                (false, true, b"CACHEDIR.TAG") if item.holds(&folder, is_tag) => {}
                 (false, ..) => self.stray(item, &inner),
             }
         }
@@ -189,9 +248,9 @@ impl Walk<'_> {
             let inner = path.join(&item.name);
             match (item.is(FileType::Directory), item.name.as_bytes()) {
                 (true, b"snapshots") => {}
-                (true, b"refs") => self.bookkeeping(&folder, item, &inner, BOOKKEEPING, 0)?,
+                (true, b"refs") => self.bookkeeping(&folder, item, &inner, is_number, 0)?,
                 // Which files a repository does not have, as the Hub's client remembers it.
-                (true, b".no_exist") => self.bookkeeping(&folder, item, &inner, 0, 0)?,
+                (true, b".no_exist") => self.bookkeeping(&folder, item, &inner, <[u8]>::is_empty, 0)?,
                 (true, b"blobs") => {
                     let Some(folder) = self.open(&folder, item, &inner)? else { continue };
                     for item in self.items(&folder, &inner)?.unwrap_or_default() {
@@ -231,13 +290,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A folder in which files of at most so many bytes are no model's and may be there.
+    /// A folder in which files that hold this are no model's and may be there.
     fn bookkeeping(
         &mut self,
         above: &OwnedFd,
         item: &Item,
         path: &Path,
-        most: u64,
+        holds: Holds,
         depth: usize,
     ) -> Result<(), Error> {
         let Some(folder) = self.open(above, item, path)? else { return Ok(()) };
@@ -245,8 +304,8 @@ impl Walk<'_> {
             let inner = path.join(&item.name);
             if item.is(FileType::Directory) {
                 self.deeper(depth)?;
-                self.bookkeeping(&folder, &item, &inner, most, depth + 1)?;
-            } else if !item.is_small(most) {
+                self.bookkeeping(&folder, &item, &inner, holds, depth + 1)?;
+            } else if !item.holds(&folder, holds) {
                 self.stray(&item, &inner);
             }
         }

@@ -189,6 +189,10 @@ struct Watch {
     is_looking: bool,
     /// Whether any model may not be loaded unless it is verified.
     is_enforced: bool,
+    /// Nothing but a full check makes it ready.
+    must_check: bool,
+    /// Full checks one after the other that could not tell.
+    untold: u32,
     next_look: Instant,
     /// When every byte is to be hashed again; none after evidence was found and told.
     next_full: Option<Instant>,
@@ -208,6 +212,8 @@ impl Watch {
             checking: None,
             is_looking: false,
             is_enforced: true,
+            must_check: true,
+            untold: 0,
             next_look,
             next_full: Some(now),
         };
@@ -294,21 +300,14 @@ impl Watch {
             match outcome.verdict() {
                 Verdict::Rejected => self.fail(why),
                 _ if had_failed => {}
-                _ => {
-                    self.unsure(why);
-                    self.next_full = Some(self.next_look);
-                }
+                _ => self.untold(why),
             }
             return;
         }
         self.next_full = Instant::now().checked_add(again);
         let (before, after) = match seen {
             Ok(seen) => seen,
-            Err(error) => {
-                self.unsure(format!("could-not-tell: {}: {error}", error.code()));
-                self.next_full = Some(self.next_look);
-                return;
-            }
+            Err(error) => return self.untold(format!("could-not-tell: {}: {error}", error.code())),
         };
         match before.written(&after) {
             None => {
@@ -320,6 +319,7 @@ impl Watch {
                     let why = self.tell_written(&name);
                     return self.fail(why);
                 }
+                (self.must_check, self.untold) = (false, 0);
                 self.state = State::Ready;
                 self.keep();
             }
@@ -341,9 +341,7 @@ impl Watch {
         };
         match written {
             // What a full check could not tell is for a full check to say.
-            None if self.next_full.is_some_and(|full| full <= self.next_look) || self.is_rechecking() => {
-                self.keep()
-            }
+            None if self.must_check => self.keep(),
             None => {
                 self.state = State::Ready;
                 self.keep();
@@ -371,14 +369,20 @@ impl Watch {
         outcome.message()
     }
 
-    /// Whether a full check is under way that has to say what is unsure.
-    fn is_rechecking(&self) -> bool {
-        self.checking.is_some() && matches!(self.state, State::Unsure(_))
+    /// A full check could not tell. The next one comes later each time, since each reads every byte.
+    fn untold(&mut self, why: String) {
+        let longest = self.config.watch.as_ref().map_or(Duration::MAX, |settings| settings.full_every);
+        let wait = self.store.interval().saturating_mul(1_u32.checked_shl(self.untold).unwrap_or(u32::MAX));
+        let wait = wait.min(longest.max(self.store.interval()));
+        (self.must_check, self.untold) = (true, self.untold.saturating_add(1));
+        self.unsure(why);
+        self.next_full = Instant::now().checked_add(wait);
     }
 
     /// Not ready until a full check says otherwise, which begins now.
     fn again(&mut self, why: String) {
         self.unsure(format!("could-not-tell: changed-while-read: {why}; every byte is being hashed again"));
+        self.must_check = true;
         self.next_full = Some(Instant::now());
     }
 

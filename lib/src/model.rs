@@ -280,6 +280,8 @@ impl Model {
             let mut model = self.with_signatures(bundles, policy);
             // What is put somewhere is read.
             model.release.stated = false;
+            // What is not fetched could stand in the folder already, with bytes that nobody has hashed.
+            model.load_set.iter_mut().for_each(|demand| demand.missing.clear());
             pull.run(&model, statements, signature, run, report)
         })
     }

@@ -141,7 +141,7 @@ fn header_tensors(header: &[u8], data: u64) -> Result<Vec<String>, String> {
         _ => Err("has a header that holds something else than tensors".to_owned()),
     })?;
     ranges.extend(last.map(Described::end).transpose()?);
-    ranges.sort_unstable_by(|a, b| (a.0.start, a.0.end).cmp(&(b.0.start, b.0.end)));
+    ranges.sort_unstable_by_key(|(range, _)| (range.start, range.end));
     let mut end = 0;
     for (range, name) in &ranges {
         if range.start != end {

@@ -359,7 +359,7 @@ struct Demands {
     min_version: Option<String>,
     digests: Vec<String>,
     signed_after: Option<String>,
-    assurance: String,
+    assurance: Option<String>,
     unsigned: Vec<String>,
     load_set: bool,
     base_model: Option<String>,

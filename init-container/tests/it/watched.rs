@@ -229,6 +229,25 @@ fn a_volume_that_is_out_of_reach_for_a_while_is_not_ready_for_a_while() {
 }
 
 #[test]
+fn what_cannot_be_told_at_first_is_tried_again() {
+    let volume = Volume::new();
+    // A pull that is under way.
+    let pull = volume.model().join(".weightseal");
+    fs::create_dir(&pull).unwrap();
+    fs::write(pull.join("journal"), "").unwrap();
+    let mut watch = Watch::start(&volume, &["--interval", "100ms"]);
+    watch.until_not("pull-unfinished");
+    watch.until_lines(2);
+    fs::remove_dir_all(pull).unwrap();
+    watch.until_ready();
+    let (code, lines) = watch.end();
+    assert_eq!(
+        (code, lines[0].verdict.as_str(), lines.last().unwrap().exit_code),
+        (Some(0), "could-not-tell", 0)
+    );
+}
+
+#[test]
 fn what_appears_beside_the_models_is_noticed() {
     let volume = Volume::new();
     fs::create_dir(volume.path("models")).unwrap();

@@ -6,7 +6,7 @@ use super::{
     names::{base, folder, inside, is_below, is_index, is_plain},
     scan::{Step, Value, scan},
 };
-use crate::{code::Code, report::Finding, shown::Shown};
+use crate::{code::Code, limits, report::Finding, shown::Shown};
 
 /// Which tensors lie in which file, as an index says.
 #[derive(Debug, Default)]
@@ -22,6 +22,12 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// How much memory it takes, nearly.
+    fn bytes(&self) -> usize {
+        let shards: usize = self.shards.iter().map(|name| name.len() + size_of::<String>()).sum();
+        self.text.len() + self.tensors.len() * size_of::<(u32, u32, u32)>() + shards
+    }
+
     /// The tensors of one shard.
     pub(super) fn of(&self, shard: usize) -> impl Iterator<Item = &str> {
         let first = self.tensors.partition_point(|(of, ..)| (*of as usize) < shard);
@@ -34,6 +40,12 @@ impl Index {
 
 /// Most files that one index may name.
 const SHARDS: usize = 100_000;
+
+/// Most modules, folders, repositories and base models that all files of a model may name.
+const NAMED: usize = 10_000;
+
+/// How much is kept of all indexes of a model, in bytes.
+const INDEX_BYTES: usize = 64 << 20;
 
 /// What a file of the model has to be there for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +70,7 @@ pub(super) struct Documents {
     /// Code of other repositories: the file, and what it names.
     pub(super) remote: Vec<(String, String)>,
     pub(super) findings: Vec<Finding>,
+    index_bytes: usize,
 }
 
 /// Fields whose texts name classes in modules of the model.
@@ -107,6 +120,13 @@ impl Documents {
 
     fn add(&mut self, reading: Reading<'_>) {
         let Reading { name, index, found, .. } = reading;
+        if self.named() + found.named() > NAMED {
+            return self.invalid(name, "names more than can be looked for");
+        }
+        self.index_bytes += index.as_ref().map_or(0, Index::bytes);
+        if self.index_bytes > INDEX_BYTES {
+            return self.invalid(name, "makes the indexes of the model larger than can be looked through");
+        }
         if index.is_none() && is_called_index(name) {
             self.invalid(name, "is no index: it has no weight_map");
         }
@@ -118,6 +138,11 @@ impl Documents {
         self.folders.extend(found.folders);
         self.base_models.extend(found.base_models);
         self.remote.extend(found.remote);
+    }
+
+    /// How many things are named.
+    fn named(&self) -> usize {
+        self.needed.len() + self.folders.len() + self.base_models.len() + self.remote.len()
     }
 
     fn is_something(&self) -> bool {
@@ -144,6 +169,9 @@ struct Reading<'n> {
 
 impl Reading<'_> {
     fn take(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
+        if self.found.named() > NAMED {
+            return Err("names more than can be looked for".to_owned());
+        }
         match (path, value) {
             ([], Value::Map | Value::List) => {}
             ([], _) => return Err("is neither an object nor a list".to_owned()),
@@ -169,7 +197,7 @@ impl Reading<'_> {
         if let ([.., step], Value::Text(pipeline)) = (path, value)
             && step.is("custom_pipeline")
         {
-            self.module(pipeline, &[""]);
+            self.module(pipeline, &[""])?;
         }
         match self.file.as_str() {
             "adapter_config.json" => self.adapter(path, value),
@@ -210,27 +238,34 @@ impl Reading<'_> {
     /// A class: `module.Class`, or `ORG/REPO--module.Class` of another repository.
     fn class(&mut self, class: &str) -> Result<(), String> {
         if class.contains("--") {
-            self.found.remote.push((self.name.to_owned(), class.to_owned()));
-            return Ok(());
+            return self.remote(class);
         }
         let module = class.split_once('.').filter(|(_, class)| !class.contains(['.', '/', '\\']));
         let Some((module, _)) = module.filter(|(module, _)| is_below(&format!("{module}.py"))) else {
             return Err(format!("names {:?}, which is no class of a module", Shown(class)));
         };
-        self.module(module, &[self.folder, ""]);
+        self.module(module, &[self.folder, ""])
+    }
+
+    /// What is another repository's.
+    fn remote(&mut self, what: &str) -> Result<(), String> {
+        if what.len() > limits::NAME_BYTES {
+            return Err("names something by a text that is no name".to_owned());
+        }
+        self.found.remote.push((self.name.to_owned(), what.to_owned()));
         Ok(())
     }
 
     /// A module, which has to lie in one of these folders; what cannot be a name there is another repository's.
-    fn module(&mut self, module: &str, folders: &[&str]) {
+    fn module(&mut self, module: &str, folders: &[&str]) -> Result<(), String> {
         let file = if module.ends_with(".py") { module.to_owned() } else { format!("{module}.py") };
         if !is_below(&file) || module.contains("--") {
-            self.found.remote.push((self.name.to_owned(), module.to_owned()));
-            return;
+            return self.remote(module);
         }
         let mut any_of: Vec<String> = folders.iter().map(|folder| inside(folder, &file)).collect();
         any_of.dedup();
         self.found.needed.push(Needed { any_of, by: self.name.to_owned(), what: "the module" });
+        Ok(())
     }
 
     /// An adapter's configuration: the model that it builds upon.
@@ -239,11 +274,11 @@ impl Reading<'_> {
             && step.is("base_model_name_or_path")
         {
             match value {
-                Value::Text(base) => {
+                Value::Text(base) if base.len() <= limits::NAME_BYTES => {
                     self.found.base_models.insert(self.name.to_owned(), base.clone().into_owned());
                 }
                 Value::Null => {}
-                _ => return Err("has a base_model_name_or_path that is no text".to_owned()),
+                _ => return Err("has a base_model_name_or_path that is no name".to_owned()),
             }
         }
         Ok(())
@@ -253,11 +288,11 @@ impl Reading<'_> {
     fn pipeline(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
         match (path, value) {
             ([Step::Key(key), Step::Item(0)], Value::Text(module)) if key == "_class_name" => {
-                self.module(module, &[""]);
+                self.module(module, &[""])?;
             }
             ([Step::Key(part), Step::Item(0)], Value::Text(library)) => {
                 if library.contains(['/', '\\']) || library.contains("--") {
-                    self.found.remote.push((self.name.to_owned(), library.clone().into_owned()));
+                    self.remote(library)?;
                 }
                 if is_plain(part) {
                     self.found.folders.insert(inside(self.folder, part));
@@ -267,7 +302,7 @@ impl Reading<'_> {
             ([.., step], Value::Text(repository))
                 if (step.is("repo") || step.is("pretrained_model_name_or_path")) && path.len() > 1 =>
             {
-                self.found.remote.push((self.name.to_owned(), repository.clone().into_owned()));
+                self.remote(repository)?;
             }
             _ => {}
         }

@@ -185,23 +185,33 @@ impl Compared<'_> {
 
     /// Tells what is there and would be loaded, and was passed over since it is ignored or need not be signed.
     fn unsigned(&self, report: &mut Report) {
-        let empty = self.listing.files.iter().filter(|entry| {
-            let by_shards = self.manifest.serialization().method != Method::Files;
-            by_shards && entry.size == 0 && !(self.signed)(&entry.name) && LoadKind::of(&entry.name).is_some()
-        });
+        let by_shards = self.manifest.serialization().method != Method::Files;
+        let loaded = self
+            .listing
+            .files
+            .iter()
+            .filter(|entry| !(self.signed)(&entry.name) && LoadKind::of(&entry.name).is_some());
         let unsigned = |name: &str, why: &str| {
             let what = format!("the file {:?} would be loaded and is not signed; {why}", Shown(name));
             Finding::new(Code::LoadSetUnsigned, what).about(name)
         };
-        let empty =
-            empty.map(|entry| unsigned(&entry.name, "it is empty, and shards name no file without bytes"));
+        let passed_over = loaded.filter_map(|entry| match &entry.through {
+            // Its content is signed, but not by this name, by which somebody may look for it.
+            Some(link) => {
+                Some(unsigned(&entry.name, &format!("it has this name through the link {:?}", Shown(link))))
+            }
+            None if by_shards && entry.size == 0 => {
+                Some(unsigned(&entry.name, "it is empty, and shards name no file without bytes"))
+            }
+            None => None,
+        });
         let signatures = self.model.signature_names();
         let others = self.listing.hidden.iter().filter(|hidden| !signatures.contains(&hidden.name));
         let hidden = others.map(|hidden| match &hidden.unreadable {
             Some(why) => why.clone(),
             None => unsigned(&hidden.name, &self.hidden_by(hidden)),
         });
-        report.findings.extend(empty.chain(hidden).take(FINDINGS));
+        report.findings.extend(passed_over.chain(hidden).take(FINDINGS));
         if self.listing.more_hidden > 0 {
             let what = format!("{} more files would be loaded and are not signed", self.listing.more_hidden);
             report.findings.push(Finding::new(Code::LoadSetUnsigned, what));
@@ -296,6 +306,12 @@ impl Compared<'_> {
         report.counts.missing = report.counts.missing.max(missing);
     }
 }
+
+/// So many headers are read at once from a server.
+const HEADERS: usize = 4;
+
+/// The names of a file's tensors, or why it has no header; or what reading it came to.
+type Header = Result<Result<Vec<String>, String>, Error>;
 
 /// Asks of the whole bytes of a file whether they are the signed ones.
 type AsSigned<'a> = dyn Fn(&Entry, &[u8]) -> Result<Option<Finding>, Error> + 'a;
@@ -395,17 +411,21 @@ impl View<'_> {
             }
         }
         let mut findings = Vec::new();
-        for entry in &self.files {
-            let file = base(&entry.name);
-            if !file.ends_with(".safetensors") && !file.ends_with(".sft") {
-                continue;
-            }
+        let is_one =
+            |entry: &&&Entry| [".safetensors", ".sft"].iter().any(|end| base(&entry.name).ends_with(end));
+        let files: Vec<&Entry> = self.files.iter().filter(is_one).copied().collect();
+        let at_once = if self.source.shape().reads > 0 { HEADERS } else { 1 };
+        let headers = files.chunks(at_once).flat_map(|some| some.iter().zip(self.headers(some, run)));
+        for (entry, header) in headers {
             run.check()?;
+            if findings.len() >= FINDINGS {
+                break;
+            }
             let invalid = |why: &str| {
                 let what = format!("{:?} {why}", Shown(&entry.name));
                 Finding::new(Code::LoadSetInvalid, what).about(entry.name.as_str())
             };
-            let tensors = match safetensors::tensors(self.source, entry, run) {
+            let tensors = match header {
                 Ok(Ok(tensors)) => tensors,
                 Ok(Err(why)) => {
                     findings.push(invalid(&why));
@@ -438,26 +458,46 @@ impl View<'_> {
         Ok(())
     }
 
+    /// The tensors of these files; where each read is a journey, all at once.
+    fn headers(&self, files: &[&Entry], run: &Run) -> Vec<Header> {
+        let read = |entry: &Entry| safetensors::tensors(self.source, entry, run);
+        let (Some((first, others)), false) = (files.split_first(), files.len() == 1) else {
+            return files.iter().map(|entry| read(entry)).collect();
+        };
+        std::thread::scope(|scope| {
+            let spawn = |entry| std::thread::Builder::new().spawn_scoped(scope, move || read(entry)).ok();
+            let threads: Vec<_> = others.iter().map(|entry| (*entry, spawn(*entry))).collect();
+            let first = read(first);
+            let others = threads.into_iter().map(|(entry, thread)| match thread {
+                Some(thread) => thread.join().unwrap_or_else(|_| {
+                    let what = format!("the thread that read {:?} has ended early", Shown(&entry.name));
+                    Err(Error::new(Code::Panicked, what))
+                }),
+                // Where the system gives no thread, it is read here.
+                None => read(entry),
+            });
+            std::iter::once(first).chain(others).collect()
+        })
+    }
+
     /// Whether what is named is there.
     fn named(&self, looked: &mut Looked) {
         let absent = |name: &str| !(self.counts)(name) && !(self.is_there)(name);
-        let mut findings = Vec::new();
         let incomplete = |name: &str, by: &str, what: &str| {
             let what =
                 format!("{what} {:?}, which {:?} names, is neither there nor signed", Shown(name), Shown(by));
             Finding::new(Code::LoadSetIncomplete, what).about(name)
         };
-        for index in &looked.documents.indexes {
+        let shards = looked.documents.indexes.iter().flat_map(|index| {
             let absent = index.shards.iter().filter(|shard| absent(shard));
-            findings.extend(absent.take(FINDINGS).map(|shard| incomplete(shard, &index.name, "the shard")));
-        }
-        for needed in &looked.documents.needed {
-            if needed.any_of.iter().all(|name| absent(name))
-                && let Some(name) = needed.any_of.first()
-            {
-                findings.push(incomplete(name, &needed.by, needed.what));
-            }
-        }
+            absent.map(|shard| incomplete(shard, &index.name, "the shard"))
+        });
+        let needed = looked.documents.needed.iter().filter_map(|needed| {
+            let is_absent = needed.any_of.iter().all(|name| absent(name));
+            let name = needed.any_of.first().filter(|_| is_absent)?;
+            Some(incomplete(name, &needed.by, needed.what))
+        });
+        let findings: Vec<Finding> = shards.chain(needed).take(FINDINGS).collect();
         findings.into_iter().for_each(|finding| looked.found(finding));
     }
 

@@ -56,7 +56,8 @@ impl LoadKind {
         if begins(TOKENIZER_NAMES) || ends(TOKENIZERS) {
             return Some(LoadKind::Tokenizer);
         }
-        if ends(WEIGHTS) || is_index(file) {
+        // The data of an ONNX file lie in others beside it: `model.onnx_data_1`.
+        if ends(WEIGHTS) || file.contains(".onnx") || is_index(file) {
             return Some(LoadKind::Weights);
         }
         ends(CONFIGURATIONS).then_some(LoadKind::Configuration)
@@ -102,9 +103,6 @@ const WEIGHTS: &[&str] = &[
     ".hdf5",
     ".keras",
     ".msgpack",
-    ".onnx",
-    ".onnx_data",
-    ".onnx.data",
     ".ort",
     ".pb",
     ".tflite",

@@ -324,11 +324,8 @@ impl Policy {
     /// What is demanded of the load set, where it is to be checked.
     pub(crate) fn demanded_load_set(&self) -> Option<Demand> {
         let (base_model, missing) = (self.base_model.clone(), self.missing.clone());
-        (self.load_set || base_model.is_some() || !missing.is_empty()).then(|| Demand {
-            base_model,
-            missing,
-            names_only: false,
-        })
+        let is_demanded = self.load_set || base_model.is_some() || !missing.is_empty();
+        is_demanded.then_some(Demand { base_model, missing, names_only: false })
     }
 
     pub(crate) fn content(&self) -> Option<&Content> {

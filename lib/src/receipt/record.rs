@@ -296,7 +296,8 @@ mod tests {
     fn everything_that_is_bound_has_to_be_as_it_was() {
         let record = record();
         record.holds(&record.bound, &later(60)).unwrap();
-        let changes: [(fn(&mut Bound) -> &mut Sum, &str); 7] = [
+        type Field = fn(&mut Bound) -> &mut Sum;
+        let changes: [(Field, &str); 7] = [
             (|bound| &mut bound.context, "settings"),
             (|bound| &mut bound.model, "another model"),
             (|bound| &mut bound.policy, "policy"),

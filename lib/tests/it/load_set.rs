@@ -13,6 +13,7 @@ use crate::good::{
 };
 
 mod contents;
+mod elsewhere;
 mod hostile;
 mod missing;
 
@@ -359,4 +360,69 @@ pub(crate) fn refused_as_signed(change: impl FnOnce(&Path), codes: &[Code]) -> R
     let said: std::collections::BTreeSet<Code> = set.findings.iter().map(|finding| finding.code).collect();
     assert_eq!(said, found(&report), "the command says the same");
     report
+}
+
+#[test]
+fn a_name_through_a_link_is_signed_as_that_name() {
+    // As implementations sign that follow links to files alone: the folder's files, and no name through the link.
+    let hashing = Hashing::files(Algorithm::Sha256);
+    let files =
+        |folder: &Path| write_files(folder, [("templates/x.jinja", &b"{{ x }}"[..]), ("notes/a.md", b"x")]);
+    let write = |folder: &Path| {
+        fs::remove_file(folder.join("model.safetensors")).unwrap();
+        files(folder);
+    };
+    let good = Good::with(&hashing, KeyKind::Ed25519, write, |model| model.allow_symlinks(true));
+    let model = || good.model().allow_symlinks(true);
+    std::os::unix::fs::symlink("notes", good.path("alias")).unwrap();
+    verified(&model(), &demanding(&good), good.bundles());
+    std::os::unix::fs::symlink("templates", good.path("additional_chat_templates")).unwrap();
+    verified(&model(), &good.policy(), good.bundles());
+    let report = refused(&model(), &demanding(&good), good.bundles(), &[Code::LoadSetUnsigned]);
+    assert_eq!(report.findings[0].name.as_deref(), Some("additional_chat_templates/x.jinja"));
+}
+
+#[test]
+fn a_pull_checks_the_load_set_of_what_comes_and_of_what_is_there() {
+    use weightseal::Pull;
+    let good = good();
+    let pull = |good: &Good, policy: &Policy, pull: Pull| {
+        let done = good.model().pull(policy, good.bundles(), &pull, &Run::new());
+        done.map(|verified| verified.into_report()).map_err(|failure| found(failure.report()))
+    };
+    let dest = good.dir.path().join("dest");
+    let report = pull(&good, &demanding(&good), Pull::new(&dest)).unwrap();
+    assert_eq!(report.load_set.unwrap().files, 9);
+    // What hides in the folder that is pulled into.
+    let repair = || Pull::new(&dest).repair(true).in_place(true);
+    assert!(pull(&good, &demanding(&good), repair()).is_ok());
+    write_files(&dest, [(".github/evil.py", &b"x"[..])]);
+    assert!(pull(&good, &good.policy(), repair()).is_ok());
+    assert_eq!(pull(&good, &demanding(&good), repair()), Err([Code::LoadSetUnsigned].into()));
+    fs::remove_file(dest.join(".github/evil.py")).unwrap();
+    // Damage is repaired, and is no finding.
+    for name in ["config.json", FIRST, INDEX] {
+        fs::write(dest.join(name), "{}").unwrap();
+        assert!(pull(&good, &demanding(&good), repair()).is_ok(), "{name}");
+        assert_eq!(fs::read(dest.join(name)).unwrap(), fs::read(good.path(name)).unwrap());
+    }
+    // What a pull leaves out could stand there already, so that nothing may be missing.
+    let may = good.policy().may_be_missing("**").unwrap();
+    assert!(pull(&good, &may, repair()).is_ok());
+    fs::remove_file(good.path("README.md")).unwrap();
+    verified_without_one(&good, &may);
+    assert_eq!(pull(&good, &may, repair()), Err([Code::FileMissing].into()));
+
+    let remote = signed_with(|folder| {
+        fs::write(folder.join("config.json"), r#"{"auto_map": {"AutoModel": "evil/repo--m.M"}}"#).unwrap();
+    });
+    let dest = remote.dir.path().join("dest");
+    assert_eq!(pull(&remote, &demanding(&remote), Pull::new(&dest)), Err([Code::RemoteCode].into()));
+    assert!(!dest.exists());
+    assert!(pull(&remote, &remote.policy(), Pull::new(&dest)).is_ok());
+}
+
+fn verified_without_one(good: &Good, policy: &Policy) {
+    let report = good.model().verify(policy, good.bundles(), &Run::new()).unwrap().into_report();
+    assert_eq!((report.counts.missing, report.is_verified()), (1, true));
 }

@@ -41,7 +41,7 @@ impl Case {
     /// On the disk that the target folder lies on, or else on a volume of its own.
     fn new() -> Option<Case> {
         let known = [0xef53, 0x5846_5342, 0x9123_683e];
-        let magic = rustix::fs::statfs(&target_dir()).unwrap().f_type as u32;
+        let magic = rustix::fs::statfs(target_dir()).unwrap().f_type as u32;
         if known.contains(&magic) {
             return Some(Case::at(&target_dir(), None));
         }

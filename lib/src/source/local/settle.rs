@@ -44,7 +44,7 @@ impl Local {
             return Err(format!("{place} does not lie on ext4, xfs or btrfs, or they do not say which one"));
         };
         let device = rustix::fs::fstat(&self.root).map(|stat| stat.st_dev).ok();
-        let mut newest = i128::MIN;
+        let mut newest = 0;
         for entry in entries {
             let stamps = [Some(entry.stamp.file), entry.stamp.link];
             if stamps.iter().flatten().any(|stamp| Some(stamp.device) != device) {
@@ -82,9 +82,7 @@ impl Local {
         let measured = parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         wait_until_settled(newest);
         // A clock that was set back meanwhile would have ended the wait too early.
-        if now() < newest.saturating_add(i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX))
-            && !entries.is_empty()
-        {
+        if now() < newest.saturating_add(i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)) {
             return Err("the clock was set back".to_owned());
         }
         Ok(Settled { file_system, measured })

@@ -20,6 +20,7 @@ const MEMINFO: (&str, &str) =
 fn without_groups_there_is_what_the_machine_has() {
     assert_eq!(room_by(system(&[MEMINFO]).path()), Some(16384 * MIB));
     assert_eq!(room_by(system(&[]).path()), None);
+    assert_eq!(limit_by(system(&[MEMINFO]).path()), None);
     // A group without a limit.
     let root = system(&[
         MEMINFO,
@@ -27,7 +28,7 @@ fn without_groups_there_is_what_the_machine_has() {
         ("proc/self/mountinfo", "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n"),
         ("sys/fs/cgroup/memory.max", "max\n"),
     ]);
-    assert_eq!(room_by(root.path()), Some(16384 * MIB));
+    assert_eq!((room_by(root.path()), limit_by(root.path())), (Some(16384 * MIB), None));
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn the_tightest_group_above_counts_and_cached_files_are_room() {
         ("sys/fs/cgroup/pod/memory.current", "4194304\n"),
         ("sys/fs/cgroup/pod/memory.stat", stat),
     ]);
-    assert_eq!(room_by(root.path()), Some(511 * MIB));
+    assert_eq!((room_by(root.path()), limit_by(root.path())), (Some(511 * MIB), Some(512 * MIB)));
 }
 
 #[test]
@@ -69,7 +70,13 @@ fn a_container_sees_its_group_of_version_1_at_the_mount() {
     };
     for group in ["5:cpu:/x\n4:memory:/docker/abc\n", "4:hugetlb,memory:/elsewhere\n", "4:memory:/../..\n"] {
         assert_eq!(room_by(files(group).path()), Some(974 * MIB), "{group}");
+        assert_eq!(limit_by(files(group).path()), Some(1024 * MIB), "{group}");
     }
+    // Without a limit version 1 says a number that is larger than the machine.
+    let root = files("4:memory:/docker/abc\n");
+    fs::write(root.path().join("sys/fs/cgroup/memory/memory.limit_in_bytes"), "9223372036854771712\n")
+        .unwrap();
+    assert_eq!(limit_by(root.path()), None);
     // Not in any group of memory.
     assert_eq!(room_by(files("5:cpu:/docker/abc\n").path()), Some(16384 * MIB));
 }

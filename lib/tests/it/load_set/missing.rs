@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use weightseal::{Code, Policy, Report, Run};
+use weightseal::{Code, Policy, PolicyFile, Report, Run};
 
 use super::{FIRST, INDEX, SECOND, policy_file, safetensors, signed_with};
 use crate::good::{Good, refused, write_files};
@@ -113,4 +113,35 @@ fn missing_files_open_no_other_hole() {
         good.bundles(),
         &[Code::FileChanged],
     );
+}
+
+#[test]
+fn a_policy_says_what_it_demands() {
+    let good = published();
+    let pem: String = good.key.public_pem().lines().map(|line| format!("        {line}\n")).collect();
+    let text = |more: &str| {
+        format!(
+            "apiVersion: weightseal/v1\nkind: Policy\nidentities:\n  a:\n    key:\n      pem: |\n{pem}rules:\n  \
+             - models: [m]\n    require: {{of: [a]}}\n    identity: any-model-of-these\n{more}"
+        )
+    };
+    let explained =
+        |more: &str| PolicyFile::parse(text(more).as_bytes(), ".").unwrap().explain("m").unwrap().to_string();
+    assert!(!explained("").contains("load set"));
+    let all = explained("    base_model: acme/x\n    missing: {allow: ['*.md']}\n");
+    for line in
+        ["load set: has to be what is signed and there\n", "base model: acme/x\n", "may be missing: *.md\n"]
+    {
+        assert!(all.contains(line), "{all}");
+    }
+    for (more, part) in [
+        ("    missing: {allow: ['a***']}\n", "three asterisks"),
+        ("    missing: ['*.md']\n", "a list stands where"),
+        ("    missing: {deny: ['*.md']}\n", "there is no field"),
+        ("    load_set: yes\n", "true or false"),
+    ] {
+        let error = PolicyFile::parse(text(more).as_bytes(), ".").unwrap_err();
+        assert_eq!(error.code(), Code::PolicyInvalid);
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }

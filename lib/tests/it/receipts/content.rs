@@ -144,6 +144,41 @@ fn a_link_that_leads_elsewhere() {
 }
 
 #[test]
+fn a_snapshot_in_the_hubs_cache() {
+    let Some(case) = Case::new() else { return };
+    let repository = case.dir.path().join("models--acme--llama");
+    let (blobs, snapshot) = (repository.join("blobs"), repository.join("snapshots/one"));
+    fs::create_dir_all(&blobs).unwrap();
+    fs::create_dir_all(&snapshot).unwrap();
+    for (blob, name) in [("b1", "config.json"), ("b2", "model.safetensors")] {
+        fs::write(blobs.join(blob), format!("the bytes of {name}")).unwrap();
+        fs::set_permissions(blobs.join(blob), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        symlink(format!("../../blobs/{blob}"), snapshot.join(name)).unwrap();
+    }
+    let model = || Model::open(&snapshot).unwrap().receipts(case.receipts());
+    let hashing = weightseal::Hashing::files(weightseal::Algorithm::Sha256);
+    let bundle = model().sign(&hashing, &crate::good::signer(&case.key), &Run::new()).unwrap();
+    let check = || crate::good::verified(&model(), &case.policy(), one(&bundle));
+    assert!(check().receipt.unwrap().written);
+    super::used(check());
+    // A link to another blob that has the same bytes, and then to one that has not.
+    fs::copy(blobs.join("b2"), blobs.join("b3")).unwrap();
+    let link_to = |blob: &str| {
+        fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+        symlink(format!("../../blobs/{blob}"), snapshot.join("model.safetensors")).unwrap();
+    };
+    link_to("b3");
+    let receipt = check().receipt.unwrap();
+    assert!(!receipt.used && receipt.written, "{receipt:?}");
+    super::used(check());
+    link_to("b1");
+    refused_in(&model(), &case.policy(), one(&bundle), &[Code::FileChanged], &Run::new());
+    link_to("b3");
+    overwrite(&blobs.join("b3"));
+    refused_in(&model(), &case.policy(), one(&bundle), &[Code::FileChanged], &Run::new());
+}
+
+#[test]
 fn a_change_while_the_receipt_is_used() {
     let moments = [Moment::Listed, Moment::Read];
     for moment in moments {

@@ -41,6 +41,20 @@ fn a_receipt_outlives_that_the_volume_is_mounted_again() {
 }
 
 #[test]
+fn a_volume_that_is_mounted_for_reading_alone() {
+    for kind in KNOWN {
+        let Some(mut volume) = volume(kind) else { return };
+        let case = case_on(&volume);
+        // Everything is on the disk before.
+        volume.mount_again().unwrap();
+        let ended = testkit::capture(Command::new("mount").args(["-o", "remount,ro"]).arg(volume.path()));
+        ended.unwrap().expect_code(0);
+        case.is_hashed("there is none yet");
+        case.uses_receipt();
+    }
+}
+
+#[test]
 fn a_write_through_a_mapping_shows_on_each() {
     if !crate::good::has_program("python3") {
         skip_or_fail(Missing::new("a process that maps a file", "there is no python3"));
