@@ -149,8 +149,8 @@ impl Outcome {
     /// which file and why.
     pub(crate) fn message(&self) -> String {
         let mut bad: Vec<&Report> = self.all().filter(|report| !report.is_verified()).collect();
-        // The worst model first; the sort keeps the order of equals.
-        bad.sort_by_key(|report| report.verdict != self.verdict());
+        // The worst model first, and what concerns none after it; the sort keeps the order of equals.
+        bad.sort_by_key(|report| (report.verdict != self.verdict(), report.model.is_empty()));
         let Some(first) = bad.first() else { return String::new() };
         let mut message = if self.admitted() { "admitted (warn mode): ".to_owned() } else { String::new() };
         message.push_str(&head(first));

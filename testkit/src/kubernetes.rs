@@ -28,8 +28,6 @@ mod control_plane;
 #[cfg(feature = "kubernetes")]
 mod definitions;
 #[cfg(feature = "kubernetes")]
-mod image;
-#[cfg(feature = "kubernetes")]
 mod node;
 #[cfg(feature = "kubernetes")]
 mod program;
@@ -41,8 +39,6 @@ pub use build::build;
 pub use client::Client;
 #[cfg(feature = "kubernetes")]
 pub use control_plane::ControlPlane;
-#[cfg(feature = "kubernetes")]
-pub use image::image;
 #[cfg(feature = "kubernetes")]
 pub use node::Node;
 #[cfg(feature = "kubernetes")]

@@ -20,7 +20,7 @@ use tamper::Target;
 const SHARD: u64 = 1 << 20;
 const SHARD_FLAG: &str = "1MiB";
 
-/// How its programs are built: hashing as fast as what is shipped, in half the time.
+/// How its programs are built: hashing as fast as what is shipped, and sooner there.
 const PROFILE: &str = "demo";
 
 /// Runs the demo on the user's own model, or on the one it gets; with programs that lie in a folder, or that it builds.

@@ -5,6 +5,7 @@
 
 mod cases;
 mod disturbed;
+mod pulled;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -36,7 +37,7 @@ const POLL: Duration = Duration::from_millis(300);
 
 /// What all pods share.
 pub(crate) struct Stage {
-    pub(crate) node: &'static Node,
+    pub(crate) node: &'static Node<'static>,
     volume: KeptFolder,
     gate: String,
     server: String,
@@ -51,20 +52,16 @@ pub(crate) fn stage() -> Result<&'static Stage, Missing> {
 impl Stage {
     fn new() -> Result<Stage, Missing> {
         let node = Node::shared()?;
-        let gate =
-            node.program("weightseal-init", "weightseal-init", "registry.example.com/weightseal-init")?;
+        let gate = gate(node)?;
         let server = node.program("testkit", "stand-in", "registry.example.com/vllm")?;
         let volume = KeptFolder::new().map_err(|error| Missing::new("a volume", error.to_string()))?;
         fs::set_permissions(volume.path(), Permissions::from_mode(0o755)).unwrap();
         node.cluster().namespace(NAMESPACE, &[("pod-security.kubernetes.io/enforce", "restricted")]);
         node.volume(NAMESPACE, CLAIM, volume.path());
         let stage = Stage { node, volume, gate, server };
-        let policy = "apiVersion: weightseal/v1\nkind: Policy\nidentities: {release: {key: {file: release.pub}}}\n\
-                      rules:\n  - {models: ['acme/*'], require: {of: [release]}, name_is_model_id: true, \
-                      min_version: '1.2'}\n";
         let files = json!({
-            "release.pub": key(0).public_pem(), "other.pub": key(1).public_pem(),
-            "root.pem": root().pem(), "policy.yaml": policy,
+            "release.pub": key(0).public_pem(), "root.pem": root().pem(), "policy.yaml": policy("enforce"),
+            "edited.yaml": policy("warn"),
         });
         let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": files,
             "metadata": { "name": "weightseal", "namespace": NAMESPACE } });
@@ -72,6 +69,7 @@ impl Stage {
         Ok(stage)
     }
 
+    /// kubectl as somebody who may do everything.
     pub(crate) fn admin(&self) -> Client {
         self.node.cluster().admin()
     }
@@ -116,21 +114,28 @@ impl Stage {
         self.admin().create(&list.to_string()).expect_code(0);
     }
 
-    /// The pod as it is.
-    pub(crate) fn get(&self, name: &str) -> Pod {
-        Pod(self.admin().get(&["pod", name, "--namespace", NAMESPACE]))
-    }
-
     /// Waits until the pod is as wanted.
     #[track_caller]
     pub(crate) fn until(&self, name: &str, wanted: &str, is_so: impl Fn(&Pod) -> bool) -> Pod {
+        self.until_in(NAMESPACE, name, wanted, is_so)
+    }
+
+    /// The same for a pod of another namespace.
+    #[track_caller]
+    pub(crate) fn until_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        wanted: &str,
+        is_so: impl Fn(&Pod) -> bool,
+    ) -> Pod {
         let start = Instant::now();
         loop {
-            let pod = self.get(name);
+            let pod = Pod(self.admin().get(&["pod", name, "--namespace", namespace]));
             if is_so(&pod) {
                 return pod;
             }
-            assert!(start.elapsed() < LIMIT, "{name} is not {wanted}: {pod:#}\n{}", self.node.last_words());
+            assert!(start.elapsed() < LIMIT, "{name} is not {wanted}: {pod}\n{}", self.node.last_words());
             thread::sleep(POLL);
         }
     }
@@ -140,6 +145,26 @@ impl Stage {
         let args = ["logs", name, "--container=weightseal", "--namespace", NAMESPACE];
         self.admin().kubectl(&args).expect_code(0).out()
     }
+}
+
+/// The image of the init container: the archive that `WEIGHTSEAL_IMAGE` names, else one of the program as it is.
+fn gate(node: &Node<'_>) -> Result<String, Missing> {
+    let name = "registry.example.com/weightseal-init";
+    match std::env::var_os("WEIGHTSEAL_IMAGE") {
+        Some(archive) => Ok(node.import(Path::new(&archive), name)),
+        None => node.program("weightseal-init", "weightseal-init", name),
+    }
+}
+
+/// A policy in this mode that trusts the key which stands in it, for releases of `acme` from 1.2 on.
+pub(crate) fn policy(mode: &str) -> String {
+    let policy = json!({
+        "apiVersion": "weightseal/v1", "kind": "Policy",
+        "identities": { "release": { "key": { "pem": key(0).public_pem() } } },
+        "rules": [{ "models": ["acme/*"], "mode": mode, "require": { "of": ["release"] }, "name_is_model_id": true,
+            "min_version": "1.2" }],
+    });
+    policy.to_string()
 }
 
 /// A pod as the API server knows it.

@@ -6,10 +6,12 @@
     reason = "only tests call this, and a panic is how a test fails"
 )]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -19,8 +21,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::control_plane::ControlPlane;
-use super::image::image;
 use super::program::static_program;
+use crate::image::{File as Packed, Image, USER};
 use crate::keeper::{Kept, KeptFolder};
 use crate::ready::{free_port, until_ready};
 use crate::run::{Ended, capture};
@@ -48,21 +50,21 @@ const PROGRAMS: [(&str, &str); 6] = [
 /// may have `hostNetwork` reaches the servers of this machine. Memory limits hold; limits on open files and the like, and
 /// the order in which the kernel kills for lack of memory, are this machine's.
 #[derive(Debug)]
-pub struct Node {
-    cluster: &'static ControlPlane,
-    /// Before its folder goes.
-    _running: Kept,
+pub struct Node<'a> {
+    cluster: &'a ControlPlane,
+    /// There until the value is dropped.
+    running: Option<Kept>,
     folder: KeptFolder,
     _turn: File,
 }
 
-impl Node {
+impl<'a> Node<'a> {
     /// The one that all tests of a program share, a node of [`ControlPlane::shared`].
     ///
     /// # Errors
     /// As [`Node::join`].
-    pub fn shared() -> Result<&'static Node, Missing> {
-        static SHARED: OnceLock<Result<Node, Missing>> = OnceLock::new();
+    pub fn shared() -> Result<&'static Node<'static>, Missing> {
+        static SHARED: OnceLock<Result<Node<'static>, Missing>> = OnceLock::new();
         SHARED.get_or_init(|| Node::join(ControlPlane::shared()?)).as_ref().map_err(Clone::clone)
     }
 
@@ -72,7 +74,7 @@ impl Node {
     /// # Errors
     /// Whoever asks is not root, containerd or runc is not there, or one does not start: then its last words are in
     /// the error.
-    pub fn join(cluster: &'static ControlPlane) -> Result<Node, Missing> {
+    pub fn join(cluster: &'a ControlPlane) -> Result<Node<'a>, Missing> {
         let missing = |error: io::Error| Missing::new("a node of Kubernetes", error.to_string());
         possible().map_err(missing)?;
         let pause = static_program("testkit", "stand-in")?;
@@ -80,7 +82,7 @@ impl Node {
         Node::start(cluster, &pause, turn).map_err(missing)
     }
 
-    fn start(cluster: &'static ControlPlane, pause: &Path, turn: File) -> io::Result<Node> {
+    fn start(cluster: &'a ControlPlane, pause: &Path, turn: File) -> io::Result<Node<'a>> {
         let folder = KeptFolder::new()?;
         let dir = folder.path();
         // Containers are other users, who look for their files below it.
@@ -97,7 +99,7 @@ impl Node {
         // Nobody is asked for a name.
         fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
         fs::copy(cluster.client("node").config(), dir.join("node.kubeconfig"))?;
-        let digest = image(pause, "pause", &dir.join("pause.tar"))?;
+        let digest = packed(pause, "pause", &dir.join("pause.tar"))?;
         fs::write(dir.join("pause.name"), PAUSE)?;
         fs::write(dir.join("containerd.toml"), containerd(dir, &format!("{PAUSE}@{digest}")))?;
         let port = free_port()?.local_addr()?.port();
@@ -115,11 +117,11 @@ impl Node {
         let ready =
             ["get", "node", "localhost", "--output=jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
         until_ready(&mut running, || cluster.admin().kubectl(&ready).out() == "True")?;
-        Ok(Node { cluster, _running: running, folder, _turn: turn })
+        Ok(Node { cluster, running: Some(running), folder, _turn: turn })
     }
 
     /// The cluster it belongs to.
-    pub fn cluster(&self) -> &'static ControlPlane {
+    pub fn cluster(&self) -> &'a ControlPlane {
         self.cluster
     }
 
@@ -147,7 +149,7 @@ impl Node {
     pub fn program(&self, package: &str, name: &str, reference: &str) -> Result<String, Missing> {
         let program = static_program(package, name)?;
         let archive = self.folder.path().join(format!("{name}.tar"));
-        image(&program, name, &archive).map_err(|error| Missing::new(name, error.to_string()))?;
+        packed(&program, name, &archive).map_err(|error| Missing::new(name, error.to_string()))?;
         Ok(self.import(&archive, reference))
     }
 
@@ -197,13 +199,25 @@ impl Node {
 
     /// The last lines that the kubelet wrote.
     pub fn last_words(&self) -> String {
-        self._running.last_words()
+        self.running.as_ref().map(Kept::last_words).unwrap_or_default()
     }
 
     fn ctr(&self) -> Command {
         let mut ctr = Command::new("ctr");
         ctr.arg("--address").arg(self.folder.path().join("containerd.sock")).args(["--namespace", "k8s.io"]);
         ctr
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        // Only then does the kernel end what was started in its namespace; meanwhile it may write into its folder.
+        let start = Instant::now();
+        let socket = self.folder.path().join("containerd.sock");
+        while UnixStream::connect(&socket).is_ok() && start.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -225,6 +239,22 @@ fn possible() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes an image of one program, which it starts, and nothing else; gives its digest.
+fn packed(program: &Path, name: &str, archive: &Path) -> io::Result<String> {
+    let content = fs::read(program)?;
+    let file = Packed { mode: 0o755, owner: (0, 0), modified: 0, content };
+    let image = Image {
+        architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }.to_owned(),
+        created: "1970-01-01T00:00:00Z".to_owned(),
+        user: USER.to_owned(),
+        entrypoint: vec![format!("/{name}")],
+        settings: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        files: BTreeMap::from([(name.to_owned(), file)]),
+    };
+    image.write(archive)
+}
+
 /// Waits until no other process has this machine as its node.
 fn turn() -> io::Result<File> {
     let path = std::env::temp_dir().join("weightseal-node.lock");
@@ -236,7 +266,12 @@ fn turn() -> io::Result<File> {
             Err(TryLockError::WouldBlock) if start.elapsed() < TURN => {
                 thread::sleep(Duration::from_millis(100))
             }
-            Err(error) => return Err(io::Error::other(format!("{}: {error}", path.display()))),
+            Err(TryLockError::WouldBlock) => {
+                let minutes = TURN.as_secs() / 60;
+                let why = format!("another process has had this machine as its node for {minutes} minutes");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
         }
     }
 }
@@ -307,26 +342,41 @@ mod tests {
     use super::*;
     use crate::or_skip;
 
+    /// Whether a process has this word in its command line.
+    fn runs_with(word: &str) -> bool {
+        let processes = fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
+        let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+        lines.any(|line| String::from_utf8_lossy(&line).contains(word))
+    }
+
     #[test]
-    fn a_pod_runs_on_this_machine() {
-        let Some(node) = or_skip(Node::shared()) else { return };
-        let Some(image) = or_skip(node.program("testkit", "stand-in", "registry.example.com/stand-in"))
-        else {
-            return;
-        };
-        let cluster = node.cluster();
+    fn a_pod_runs_on_this_machine_and_nothing_of_it_remains() {
+        let Some(cluster) = or_skip(ControlPlane::start()) else { return };
+        let Some(node) = or_skip(Node::join(&cluster)) else { return };
+        let image = node.program("testkit", "stand-in", "registry.example.com/stand-in");
+        let Some(image) = or_skip(image) else { return };
         cluster.namespace("node", &[("pod-security.kubernetes.io/enforce", "restricted")]);
+        let volume = crate::temporary().expect("temporary folder");
+        node.volume("node", "claim", volume.path());
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "it", "namespace": "node" },
-            "spec": { "nodeName": "localhost", "automountServiceAccountToken": false,
+            "spec": { "nodeName": "localhost",
                 "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
-                "containers": [{ "name": "it", "image": image, "securityContext": {
-                    "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } } }] },
+                "containers": [{ "name": "it", "image": image,
+                    "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                    "volumeMounts": [{ "name": "volume", "mountPath": "/volume" }] }],
+                "volumes": [{ "name": "volume", "persistentVolumeClaim": { "claimName": "claim" } }] },
         });
         cluster.admin().create(&pod.to_string()).expect_code(0);
-        let wait = ["wait", "pod/it", "--namespace=node", "--for=condition=Ready", "--timeout=60s"];
+        let wait = ["wait", "pod/it", "--namespace=node", "--for=condition=Ready", "--timeout=300s"];
         cluster.admin().kubectl(&wait).expect_code(0);
         let logs = cluster.admin().kubectl(&["logs", "it", "--namespace=node"]).expect_code(0);
         assert_eq!(logs.out(), "started\n");
+
+        let folder = node.folder.path().to_owned();
+        let word = folder.to_str().expect("a name");
+        assert!(runs_with(word));
+        drop(node);
+        assert!(!folder.exists() && !runs_with(word), "{word}");
     }
 }

@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Instant;
 
-use testkit::or_skip;
+use testkit::digest::sha256_file;
 use testkit::pki::{FROM, TO};
+use testkit::{or_skip, temporary};
 use weightseal::KeySigner;
 
-use super::{CACHE, LIMIT, POLL, Pod, Stage, certified, sign, stage};
+use super::{CACHE, LIMIT, POLL, Pod, Stage, certified, policy, sign, stage};
 use crate::{change, key, line::Line};
 
 const KEY: &str = "--public-key=/etc/weightseal/release.pub";
@@ -17,6 +18,9 @@ const CHAIN: &str = "--certificate-chain=/etc/weightseal/root.pem";
 const IDENTITY: &str = "--certificate-identity=release@acme.example";
 const POLICY: &str = "--policy=/etc/weightseal/policy.yaml";
 const ID: &str = "--model-id=acme/llama-3";
+
+/// `{sha256}` stands for the digest of the policy that is meant.
+const PINNED: &str = "--policy-sha256={sha256}";
 
 /// A model, what is done to it, how it is checked, and what is to come of it.
 struct Case {
@@ -40,10 +44,11 @@ const fn case(
 const AS_SIGNED: fn(&Path) = |_| ();
 
 /// What starts: these are also what the others are one change away from.
-const STARTS: [Case; 4] = [
+const STARTS: [Case; 5] = [
     case("good", AS_SIGNED, &[KEY, "--name=acme/llama-3", "--version=1.2"], (0, "")),
     case("good-by-certificate", by_certificate, &[CHAIN, IDENTITY], (0, "")),
     case("good-by-policy", AS_SIGNED, &[POLICY, ID], (0, "")),
+    case("good-by-pinned-policy", AS_SIGNED, &[POLICY, PINNED, ID], (0, "")),
     case(
         "warned-of",
         one_byte,
@@ -52,7 +57,7 @@ const STARTS: [Case; 4] = [
     ),
 ];
 
-const NEVER_STARTS: [Case; 19] = [
+const NEVER_STARTS: [Case; 20] = [
     case("one-byte", one_byte, &[KEY], (1, "file-changed: \"model-00002-of-00002.safetensors\"")),
     case(
         "shard-missing",
@@ -113,6 +118,12 @@ const NEVER_STARTS: [Case; 19] = [
     ),
     case("no-rule", AS_SIGNED, &[POLICY, "--model-id=other/llama-3"], (1, "policy-no-rule: ")),
     case(
+        "edited-policy",
+        AS_SIGNED,
+        &["--policy=/etc/weightseal/edited.yaml", PINNED, ID],
+        (2, "policy-not-expected: "),
+    ),
+    case(
         "no-signature",
         |model| fs::remove_file(model.join("model.sig")).unwrap(),
         &[KEY],
@@ -131,9 +142,9 @@ const NEVER_STARTS: [Case; 19] = [
         (3, "permission-denied: "),
     ),
     case(
-        "unreadable-warned-of",
-        |model| only_root(&model.join("config.json"), 0o600),
-        &[KEY, "--mode=warn", "--deadline=1ns"],
+        "deadline-in-warn-mode",
+        endless,
+        &[KEY, "--mode=warn", "--deadline=500ms"],
         (3, "deadline-passed: "),
     ),
     case("deadline", endless, &[KEY, "--deadline=500ms"], (3, "deadline-passed: ")),
@@ -146,10 +157,16 @@ const NEVER_STARTS: [Case; 19] = [
 fn a_pod_starts_on_what_verifies_and_on_nothing_else() {
     let Some(stage) = or_skip(stage()) else { return };
     let cases: Vec<&Case> = STARTS.iter().chain(&NEVER_STARTS).collect();
+    let folder = temporary().unwrap();
+    let meant = folder.path().join("policy.yaml");
+    fs::write(&meant, policy("enforce")).unwrap();
+    let digest = sha256_file(&meant).unwrap();
     let mut pods = Vec::new();
     for case in &cases {
         (case.change)(&stage.model(case.name));
-        pods.push(stage.pod(case.name, case.args, "Never"));
+        let args: Vec<String> = case.args.iter().map(|arg| arg.replace("{sha256}", &digest)).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        pods.push(stage.pod(case.name, &args, "Never"));
     }
     stage.create(&pods);
     let pods = settled(stage, &cases);
@@ -172,7 +189,8 @@ fn a_pod_starts_on_what_verifies_and_on_nothing_else() {
         says(&case, verdict, message);
     }
     // The line for machines is in the log, and the message where people look.
-    let line = Line::read(stage.logs("good").lines().last().unwrap().as_bytes());
+    let logs = stage.logs("good");
+    let line = Line::read(logs.split_inclusive('\n').next_back().unwrap().as_bytes());
     assert_eq!((line.verdict.as_str(), line.models[0].counts.verified), ("verified", 7));
     let described =
         stage.admin().kubectl(&["describe", "pod", "one-byte", "--namespace=inference"]).expect_code(0);

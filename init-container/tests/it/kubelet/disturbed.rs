@@ -1,9 +1,12 @@
 //! What happens to an init container from outside, and afterwards.
 
+use std::fs::{self, OpenOptions};
+
+use serde_json::json;
 use testkit::or_skip;
 
 use super::cases::endless;
-use super::{CACHE, Stage, stage};
+use super::{CACHE, Pod, Stage, release, sign, stage};
 use crate::change;
 
 const KEY: &str = "--public-key=/etc/weightseal/release.pub";
@@ -26,11 +29,38 @@ fn what_is_killed_keeps_the_pod_from_starting_and_says_that_it_was() {
     stage.node.signal(&container, "SIGKILL");
     let pod = stage.until("killed", "ended", |pod| pod.phase() == "Failed");
     pod.never_started();
+    killed(&pod, "killed");
+}
+
+#[test]
+fn what_runs_out_of_memory_keeps_the_pod_from_starting_and_says_that_it_was_killed() {
+    let Some(stage) = or_skip(stage()) else { return };
+    let model = stage.model("out-of-memory");
+    let files: Vec<_> = (0..64).map(|n| model.join(format!("{n}.bin"))).collect();
+    files.iter().for_each(|file| fs::write(file, "x").unwrap());
+    sign(&model, &release(), "acme/llama-3", "1.2");
+    // A buffer of a mebibyte for each thread, and a file that keeps it for each.
+    files
+        .iter()
+        .for_each(|file| OpenOptions::new().write(true).open(file).unwrap().set_len(1 << 40).unwrap());
+    let args = [KEY, "--read=direct", "--memory=1Gi", "--threads=64", "--mode=warn"];
+    let mut pod = stage.pod("out-of-memory", &args, "Never");
+    pod["spec"]["initContainers"][0]["resources"] = json!({ "limits": { "memory": "24Mi" } });
+    stage.create(&[pod]);
+    let pod = stage.until("out-of-memory", "ended", |pod| pod.phase() == "Failed");
+    pod.never_started();
+    assert_eq!(pod.gate()["state"]["terminated"]["reason"], "OOMKilled", "{pod}");
+    killed(&pod, "out-of-memory");
+}
+
+/// Demands that the message says so, which was written before.
+#[track_caller]
+fn killed(pod: &Pod, case: &str) {
     let (code, message) = pod.ended();
     assert_eq!(code, 137, "{message}");
     let first: String = message.chars().take(200).collect();
-    assert!(first.starts_with(&format!("could-not-tell: \"{CACHE}/killed/llama-3\": ")), "{message}");
-    assert!(first.contains("ended before its verdict") && first.contains("killed"), "{message}");
+    assert!(first.starts_with(&format!("could-not-tell: \"{CACHE}/{case}/llama-3\": ")), "{message}");
+    assert!(first.contains("ended before its verdict") && first.contains("out of memory"), "{message}");
 }
 
 #[test]

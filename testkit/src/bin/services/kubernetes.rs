@@ -1,19 +1,38 @@
 //! An API server, and this machine as its node.
 
 use std::fmt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
+use testkit::keeper::KeptFolder;
 use testkit::kubernetes::{ControlPlane, Node};
+use testkit::target_dir;
 
 use super::{Result, Service};
 
-/// Where pods can be tried: a namespace that holds them to the strictest standard.
+/// Where pods can be tried: a namespace that holds them to the strictest standard, and a volume for models in it.
 const NAMESPACE: &str = "inference";
+const CLAIM: &str = "model-cache-pvc";
+
+/// What `cargo xtask image` has made, if it has.
+const IMAGE: &str = if cfg!(target_arch = "aarch64") {
+    "image/arm64/weightseal-init.tar"
+} else {
+    "image/amd64/weightseal-init.tar"
+};
 
 struct Running {
     cluster: &'static ControlPlane,
-    /// The image of a stand-in for a model server, or why this machine is no node.
-    image: Result<String, String>,
+    /// What pods can be made of, or why this machine is no node.
+    node: Result<Images, String>,
+    volume: KeptFolder,
+}
+
+/// The image of the init container, and that of a stand-in for a model server.
+struct Images {
+    gate: String,
+    server: String,
 }
 
 /// Starts both, or the API server alone where this machine cannot be a node.
@@ -22,11 +41,28 @@ pub(super) fn start() -> Result<Box<dyn Service>> {
     let start = Instant::now();
     let cluster = ControlPlane::shared()?;
     cluster.namespace(NAMESPACE, &[("pod-security.kubernetes.io/enforce", "restricted")]);
-    let image = Node::shared()
-        .and_then(|node| node.program("testkit", "stand-in", "registry.example.com/stand-in"))
-        .map_err(|missing| missing.to_string());
+    let volume = KeptFolder::new()?;
+    fs::set_permissions(volume.path(), Permissions::from_mode(0o755))?;
+    let node = Node::shared().map_err(|missing| missing.to_string());
     println!("Kubernetes is up after {:.1} s", start.elapsed().as_secs_f64());
-    Ok(Box::new(Running { cluster, image }))
+    let node = node.and_then(|node| {
+        node.volume(NAMESPACE, CLAIM, volume.path());
+        images(node).map_err(|missing| missing.to_string())
+    });
+    Ok(Box::new(Running { cluster, node, volume }))
+}
+
+fn images(node: &Node<'_>) -> Result<Images, testkit::Missing> {
+    let server = node.program("testkit", "stand-in", "registry.example.com/vllm")?;
+    let (archive, name) = (target_dir().join(IMAGE), "registry.example.com/weightseal-init");
+    let gate = if archive.is_file() {
+        println!("the image of the init container is {}", archive.display());
+        node.import(&archive, name)
+    } else {
+        println!("building the init container, since `cargo xtask image` has made no image of it");
+        node.program("weightseal-init", "weightseal-init", name)?
+    };
+    Ok(Images { gate, server })
 }
 
 impl fmt::Display for Running {
@@ -44,11 +80,18 @@ impl fmt::Display for Running {
             admin.config().display(),
             dev.config().display()
         )?;
-        match &self.image {
-            Ok(image) => writeln!(
-                f,
-                "This machine is its node. There are no controllers and there is no scheduler, and nothing is pulled:
-  kubectl get nodes
+        let Images { gate, server } = match &self.node {
+            Ok(images) => images,
+            Err(why) => return writeln!(f, "This machine is no node, so no pod starts: {why}\n"),
+        };
+        writeln!(
+            f,
+            "This machine is its node. There are no controllers and there is no scheduler, and nothing is pulled. In the
+namespace {NAMESPACE}, the claim {CLAIM} is the folder {volume}:
+  weightseal keygen release
+  cp --recursive MODEL {volume}/llama-3
+  weightseal sign {volume}/llama-3 --private-key release.key
+  kubectl --namespace {NAMESPACE} create configmap weightseal --from-file release.pub
   kubectl --namespace {NAMESPACE} apply --filename - <<END
 apiVersion: v1
 kind: Pod
@@ -56,17 +99,31 @@ metadata: {{ name: vllm }}
 spec:
   nodeName: localhost
   automountServiceAccountToken: false
-  securityContext: {{ runAsNonRoot: true, seccompProfile: {{ type: RuntimeDefault }} }}
+  securityContext: {{ runAsNonRoot: true, runAsUser: 65532, seccompProfile: {{ type: RuntimeDefault }} }}
+  initContainers:
+    - name: weightseal
+      image: {gate}
+      args: [--model=/models/cache/llama-3, --public-key=/etc/weightseal/release.pub]
+      securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
+      volumeMounts:
+        - {{ name: model-cache, mountPath: /models/cache, readOnly: true }}
+        - {{ name: weightseal, mountPath: /etc/weightseal, readOnly: true }}
   containers:
     - name: vllm
-      image: {image}
+      image: {server}
       securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
+      volumeMounts:
+        - {{ name: model-cache, mountPath: /models/cache, readOnly: true }}
+  volumes:
+    - name: model-cache
+      persistentVolumeClaim: {{ claimName: {CLAIM}, readOnly: true }}
+    - name: weightseal
+      configMap: {{ name: weightseal }}
 END
-  kubectl --namespace {NAMESPACE} get pods
-"
-            ),
-            Err(why) => writeln!(f, "This machine is no node, so no pod starts: {why}\n"),
-        }
+  kubectl --namespace {NAMESPACE} describe pod vllm
+",
+            volume = self.volume.path().display()
+        )
     }
 }
 
