@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod admission;
+mod admission_fields;
+mod admission_injected;
+mod admission_parameter;
+mod admission_rights;
 mod admitted;
 mod ended;
 mod kubelet;
