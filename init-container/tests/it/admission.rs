@@ -21,7 +21,7 @@ pub(crate) struct Guarded {
     pub(crate) volumes: Vec<Value>,
 }
 
-/// What a tenant may do: much, but nothing to namespaces, policies and what is in `weightseal-system`.
+/// What a tenant may do: much, but nothing that belongs to no namespace.
 const TENANT: &str = r#"
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -58,11 +58,14 @@ impl Guarded {
         cluster.namespace("inference", &[("weightseal/gate", "enforce")]);
         let admin = cluster.admin();
         admin.apply(TENANT).expect_code(0);
+        let definition = manifests("admission/definition.yaml");
+        admin.kubectl(&["apply", "--filename", definition.to_str().unwrap()]).expect_code(0);
+        let established = ["wait", "--for=condition=Established", "customresourcedefinition/modelgates.admission.weightseal"];
+        admin.kubectl(&established).expect_code(0);
         admin.kubectl(&["apply", "--kustomize", manifests("admission").to_str().unwrap()]).expect_code(0);
-        let parameter = admin.get(&["podtemplate", "weightseal-gate", "--namespace=weightseal-system"]);
-        let spec = &parameter["template"]["spec"];
+        let spec = admin.get(&["modelgate", "weightseal"])["spec"].take();
         let volumes = spec["volumes"].as_array().unwrap().clone();
-        let guarded = Guarded { gate: spec["initContainers"][0].clone(), cluster, volumes };
+        let guarded = Guarded { gate: spec["container"].clone(), cluster, volumes };
         let mut ungated = guarded.pod("ungated");
         ungated["spec"]["initContainers"] = json!([]);
         guarded.until_refused(&ungated, "has no init container weightseal");
@@ -196,7 +199,7 @@ fn a_pod_without_the_gate_in_its_place_is_refused() {
             ("/spec/containers", json!([first])),
             ("/spec/initContainers/0", json!({ "name": "weightseal", "image": "registry.example.com/vllm",
                 "restartPolicy": "Always", "volumeMounts": [{ "name": "model-cache", "mountPath": "/models" }] })),
-        ], "init container weightseal differs from weightseal-system/weightseal-gate in"),
+        ], "init container weightseal differs from ModelGate weightseal in"),
         ("a server that calls itself the gate, in second place", vec![
             ("/spec/containers", json!([first])),
             ("/spec/initContainers", json!([first_of("other"), { "name": "weightseal", "image": "registry.example.com/vllm",
@@ -215,7 +218,7 @@ fn mounts_of_the_gate_are_those_of_the_parameter_and_of_the_pods_model_volumes()
     let mount = |value: Value| vec![("/spec/initContainers/0/volumeMounts/-", value)];
     assert_refused(guarded, vec![
         ("the policy is not mounted", vec![("/spec/initContainers/0/volumeMounts/0", Value::Null)],
-            "init container weightseal lacks the mount at /etc/weightseal as weightseal-system/weightseal-gate has it"),
+            "init container weightseal lacks the mount at /etc/weightseal as ModelGate weightseal has it"),
         ("the policy is mounted elsewhere", vec![("/spec/initContainers/0/volumeMounts/0/mountPath", json!("/etc/other"))],
             "lacks the mount at /etc/weightseal"),
         ("another policy over it", mount(json!({ "name": "work", "mountPath": "/etc/weightseal/policy.yaml" })),
@@ -331,7 +334,7 @@ fn other_ways_to_the_data_and_to_the_gate_are_closed() {
         ("a capability", vec![("/spec/containers/1/securityContext", json!({ "capabilities": { "add": ["SYS_ADMIN"] } }))],
             "container metrics is privileged or adds capabilities"),
         ("the policy's ConfigMap swapped", vec![("/spec/volumes/3/configMap/name", json!("mine"))],
-            "volume weightseal-policy is missing or differs from weightseal-system/weightseal-gate"),
+            "volume weightseal-policy is missing or differs from ModelGate weightseal"),
         ("the policy's ConfigMap swapped for a folder", vec![("/spec/volumes/3", json!({ "name": "weightseal-policy", "emptyDir": {} }))],
             "volume weightseal-policy is missing or differs"),
         ("a key of the ConfigMap swapped", vec![("/spec/volumes/3/configMap/items", json!([{ "key": "other", "path": "policy.yaml" }]))],

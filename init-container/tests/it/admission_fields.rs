@@ -57,7 +57,7 @@ fn each_field_of_the_gate_is_the_parameters() {
         let words = if named.is_empty() {
             "spec.initContainers[0]".to_owned()
         } else {
-            format!("init container weightseal differs from weightseal-system/weightseal-gate in {named}: take these")
+            format!("init container weightseal differs from ModelGate weightseal in {named}: take these")
         };
         assert!(ended.err().contains(&words), "{field}: {ended}");
     }
@@ -75,7 +75,7 @@ fn fields_that_only_sidecars_may_have_make_the_gate_one() {
         let ended = guarded.dry(&pod).expect_code(1);
         let mut both = [field, "restartPolicy"];
         both.sort_unstable();
-        assert!(ended.err().contains(&format!("weightseal-gate in {}: ", both.join(", "))), "{ended}");
+        assert!(ended.err().contains(&format!("ModelGate weightseal in {}: ", both.join(", "))), "{ended}");
     }
 }
 

@@ -122,7 +122,7 @@ fn injection_puts_nothing_right_that_the_guard_refuses() {
         assert!(ended.err().contains(words), "{ended}");
     };
     refused(&|pod| set(pod, "/spec/containers/0/volumeMounts/0/readOnly", Value::Null), "can write volume model-cache");
-    refused(&|pod| set(pod, "/spec/initContainers/0/args", json!(["--help"])), "differs from weightseal-system/weightseal-gate in args");
+    refused(&|pod| set(pod, "/spec/initContainers/0/args", json!(["--help"])), "differs from ModelGate weightseal in args");
     refused(
         &|pod| {
             pod["spec"]["initContainers"] = json!([]);

@@ -4,13 +4,13 @@
 use serde_json::{Value, json};
 use testkit::or_skip;
 
-use crate::admission::{Guarded, bare, set};
+use crate::admission::{Guarded, bare, manifests, set};
 
 impl Guarded {
     /// Changes the parameter, as those may who decide.
     fn patch(&self, patch: &Value) {
         let patch = format!("--patch={patch}");
-        let args = ["patch", "podtemplate", "weightseal-gate", "--namespace=weightseal-system", "--type=merge", &patch];
+        let args = ["patch", "modelgate", "weightseal", "--type=merge", &patch];
         self.cluster.admin().kubectl(&args).expect_code(0);
     }
 }
@@ -22,7 +22,7 @@ fn the_parameter_decides_which_claims_hold_models_and_without_it_nothing_is_admi
     set(&mut plain, "/spec/initContainers/0/volumeMounts/2", Value::Null);
     guarded.dry(&plain).expect_code(1);
     // Of two claims only one holds models: the other may be mounted in any way, but is none of the gate's.
-    guarded.patch(&json!({ "metadata": { "annotations": { "weightseal/claims": "other-pvc, model-cache-pvc" } } }));
+    guarded.patch(&json!({ "spec": { "claims": ["other-pvc", "model-cache-pvc"] } }));
     guarded.until(|| guarded.dry(&plain), |ended| ended.code() == Some(0));
     set(&mut plain, "/spec/containers/0/volumeMounts/1/readOnly", Value::Null);
     guarded.dry(&plain).expect_code(0);
@@ -32,27 +32,22 @@ fn the_parameter_decides_which_claims_hold_models_and_without_it_nothing_is_admi
     let refused = guarded.dry(&plain).expect_code(1);
     assert!(refused.err().contains("container vllm can write volume model-cache"), "{refused}");
 
-    // Without the annotation, every claim.
-    guarded.patch(&json!({ "metadata": { "annotations": { "weightseal/claims": null } } }));
+    // Every claim again, after the policies were gone for a while: they follow it as before.
+    for kind in ["validatingadmissionpolicy", "validatingadmissionpolicybinding"] {
+        guarded.cluster.admin().kubectl(&["delete", kind, "weightseal-guard"]).expect_code(0);
+    }
+    for kind in ["mutatingadmissionpolicy", "mutatingadmissionpolicybinding"] {
+        guarded.cluster.admin().kubectl(&["delete", kind, "weightseal-inject"]).expect_code(0);
+    }
     guarded.until(|| guarded.dry(&guarded.pod("both")), |ended| ended.code() == Some(0));
-    guarded.dry(&plain).expect_code(1);
-
-    // A parameter that is no gate.
-    let image = |image: &str| {
-        let mut gate = guarded.gate.clone();
-        gate["image"] = json!(image);
-        json!({ "template": { "spec": { "initContainers": [gate] } } })
-    };
-    guarded.patch(&image("registry.example.com/weightseal-init:1.0"));
-    let mut tag = guarded.pod("tag");
-    tag["spec"]["initContainers"][0]["image"] = json!("registry.example.com/weightseal-init:1.0");
-    guarded.until_refused(&tag, "the parameter weightseal-system/weightseal-gate is no gate");
-    guarded.patch(&image(guarded.gate["image"].as_str().unwrap()));
-    guarded.until(|| guarded.dry(&guarded.pod("both")), |ended| ended.code() == Some(0));
+    let policies = manifests("admission");
+    guarded.cluster.admin().kubectl(&["apply", "--kustomize", policies.to_str().unwrap()]).expect_code(0);
+    guarded.until_refused(&plain, "mounts subPath acme/lora of volume adapters, which the gate does not mount");
+    guarded.patch(&json!({ "spec": { "claims": ["other-pvc"] } }));
+    guarded.until_refused(&guarded.pod("both"), "has a mount of its own");
 
     // None at all.
-    let args = ["delete", "podtemplate", "weightseal-gate", "--namespace=weightseal-system"];
-    guarded.cluster.admin().kubectl(&args).expect_code(0);
+    guarded.cluster.admin().kubectl(&["delete", "modelgate", "weightseal"]).expect_code(0);
     for mut pod in [guarded.pod("gated"), bare("bare")] {
         guarded.until_refused(&pod, "no params found for policy binding with `Deny` parameterNotFoundAction");
         pod["metadata"]["labels"] = json!({ "weightseal/inject": "true" });
@@ -103,7 +98,7 @@ fn receipts_and_their_key_are_for_the_gate_alone() {
     volumes.push(json!({ "name": "weightseal-receipts", "persistentVolumeClaim": { "claimName": "weightseal-receipts" } }));
     volumes.push(json!({ "name": "weightseal-key", "projected": { "defaultMode": 288, "sources": [{ "secret": { "name": "weightseal-key" } }] } }));
     volumes.push(json!({ "name": "weightseal-spare", "secret": { "secretName": "weightseal-spare", "defaultMode": 288 } }));
-    guarded.patch(&json!({ "template": { "spec": { "initContainers": [gate.clone()], "volumes": volumes.clone() } } }));
+    guarded.patch(&json!({ "spec": { "container": gate, "volumes": volumes } }));
     let guarded = Guarded { gate, volumes, ..guarded };
     // A claim of the gate's own is no model volume, which only readers mount.
     guarded.until(|| guarded.dry(&guarded.pod("good")), |ended| ended.code() == Some(0));
@@ -135,8 +130,29 @@ fn receipts_and_their_key_are_for_the_gate_alone() {
     pod["spec"]["volumes"] = json!(guarded.volumes);
     pod["spec"]["initContainers"] = json!([{ "name": "weightseal", "image": "registry.example.com/mine",
         "volumeMounts": [{ "name": "weightseal-key", "mountPath": "/r" }] }]);
-    assert!(guarded.dry(&pod).expect_code(1).err().contains("differs from weightseal-system/weightseal-gate in"));
+    assert!(guarded.dry(&pod).expect_code(1).err().contains("differs from ModelGate weightseal in"));
     pod["spec"]["initContainers"] = json!([]);
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "weightseal-receipts", "mountPath": "/r" }]);
     assert!(guarded.dry(&pod).expect_code(1).err().contains(words));
+}
+
+#[test]
+fn a_parameter_that_is_no_gate_cannot_be_written() {
+    let Some(guarded) = Guarded::shared() else { return };
+    let parameter = guarded.cluster.admin().get(&["modelgate", "weightseal"]);
+    for (field, value, words) in [
+        ("container/image", json!("registry.example.com/weightseal-init:1.0"), "spec.container.image"),
+        ("container/restartPolicy", json!("Always"), "has no restartPolicy"),
+        ("container/resources/requests", Value::Null, "spec.container.resources.requests: Required value"),
+        ("container/volumeMounts/0/mountPath", json!("/weightseal/models"), "below /weightseal is the place of model volumes"),
+        ("claims", json!([]), "spec.claims"),
+        ("loaders/0", json!("model-loader"), "spec.loaders[0]"),
+    ] {
+        let mut wrong = parameter.clone();
+        set(&mut wrong, &format!("/spec/{field}"), value);
+        let args = ["replace", "--dry-run=server", "--filename=-"];
+        guarded.cluster.admin().with_input(&args, &parameter.to_string()).expect_code(0);
+        let ended = guarded.cluster.admin().with_input(&args, &wrong.to_string()).expect_code(1);
+        assert!(ended.err().contains(words), "{field}: {ended}");
+    }
 }

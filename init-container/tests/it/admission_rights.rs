@@ -20,7 +20,7 @@ fn a_pod_that_lives_stays_as_it_was_checked() {
     let other = format!("registry.example.com/weightseal-init@sha256:{}", "cd".repeat(32));
     for image in [other.as_str(), "registry.example.com/weightseal-init:1.0"] {
         let ended = patch(guarded, "lives", &[], &init(json!({ "name": "weightseal", "image": image }))).expect_code(1);
-        assert!(ended.err().contains("init container weightseal differs from weightseal-system/weightseal-gate in image"), "{ended}");
+        assert!(ended.err().contains("init container weightseal differs from ModelGate weightseal in image"), "{ended}");
     }
     // What has nothing to do with it may change.
     patch(guarded, "lives", &[], &json!({ "metadata": { "labels": { "a": "b" } } })).expect_code(0);
@@ -78,20 +78,14 @@ fn a_tenant_writes_neither_policies_nor_parameter_nor_the_namespaces_label() {
     };
     forbidden(&["label", "namespace", "inference", "weightseal/gate-"]);
     forbidden(&["patch", "namespace", "inference", "--patch={\"metadata\":{\"labels\":{\"weightseal/gate\":\"off\"}}}"]);
-    let parameter = ["podtemplate", "weightseal-gate", "--namespace=weightseal-system"];
-    forbidden(&[&["annotate"], &parameter[..], &["weightseal/loaders=inference/default", "--overwrite"]].concat());
-    forbidden(&[&["delete"], &parameter[..]].concat());
+    forbidden(&["patch", "modelgate", "weightseal", "--type=merge", "--patch={\"spec\":{\"loaders\":[\"inference/default\"]}}"]);
+    forbidden(&["delete", "modelgate", "weightseal"]);
+    forbidden(&["delete", "customresourcedefinition", "modelgates.admission.weightseal"]);
     for kind in ["validatingadmissionpolicy", "validatingadmissionpolicybinding"] {
         forbidden(&["delete", kind, "weightseal-guard"]);
         forbidden(&["patch", kind, "weightseal-guard", "--type=merge", "--patch={\"spec\":{}}"]);
     }
     for kind in ["mutatingadmissionpolicy", "mutatingadmissionpolicybinding"] {
         forbidden(&["delete", kind, "weightseal-inject"]);
-    }
-    // A parameter of the tenant's own is nobody's.
-    let own = dev.kubectl(&["auth", "can-i", "create", "podtemplates", "--namespace=inference"]).expect_code(0);
-    assert_eq!(own.out().trim(), "yes");
-    for verb in ["create", "update", "patch", "delete"] {
-        dev.kubectl(&["auth", "can-i", verb, "podtemplates", "--namespace=weightseal-system"]).expect_code(1);
     }
 }
