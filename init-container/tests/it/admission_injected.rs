@@ -147,6 +147,56 @@ fn pods_without_the_label_or_a_model_volume_stay_as_they_are() {
     assert!(guarded.dry(&other).expect_code(1).err().contains("has no init container weightseal"));
 }
 
+/// A policy that gives pods a claim, as KServe's webhook does for `pvc://`: after the injection was asked, or before.
+const LATECOMER: &str = "
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: { name: latecomer }
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{ apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods] }]
+    objectSelector: { matchLabels: { late: 'true' } }
+  mutations:
+    - patchType: JSONPatch
+      jsonPatch:
+        expression: >-
+          [JSONPatch{op: 'add', path: '/spec/volumes/-', value: Object.spec.volumes{name: 'late', persistentVolumeClaim:
+             Object.spec.volumes.persistentVolumeClaim{claimName: 'late-pvc'}}},
+           JSONPatch{op: 'add', path: '/spec/containers/0/volumeMounts/-', value: Object.spec.containers.volumeMounts{
+             name: 'late', mountPath: '/mnt/models', subPath: 'llama', readOnly: true}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: { name: latecomer }
+spec: { policyName: latecomer }
+";
+
+#[test]
+fn what_is_mounted_later_in_the_admission_is_checked_as_well() {
+    let Some(guarded) = Guarded::shared() else { return };
+    guarded.cluster.admin().apply(LATECOMER).expect_code(0);
+    let mut alone = bare("late");
+    alone["metadata"]["labels"] = json!({ "late": "true" });
+    alone["spec"]["volumes"] = json!([{ "name": "work", "emptyDir": {} }]);
+    alone["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "work", "mountPath": "/work" }]);
+    guarded.until_refused(&alone, "container one mounts a model volume and the pod has no init container weightseal");
+    alone["metadata"]["labels"]["weightseal/inject"] = json!("true");
+    let gated = guarded.dry(&alone).expect_code(0);
+    let gated: Value = serde_json::from_slice(&gated.stdout).unwrap();
+    assert_eq!(models(&gated), [place("late-pvc/llama", "late", "llama")]);
+
+    // Beside what was there before.
+    let pod = injected(guarded, |pod| pod["metadata"]["labels"]["late"] = json!("true"));
+    assert_eq!(names(&pod["spec"]["initContainers"]), ["weightseal"]);
+    assert_eq!(models(&pod), [
+        place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
+        place("late-pvc/llama", "late", "llama"),
+        place("model-cache-pvc", "model-cache", ""),
+    ]);
+}
+
 /// A pod whose server mounts so many claims, with or without the gate.
 fn large(guarded: &Guarded, claims: usize, gated: bool) -> Value {
     let mut pod = guarded.pod("large");
