@@ -11,6 +11,7 @@ mod admitted;
 mod ended;
 mod kubelet;
 mod line;
+mod manifests;
 mod pod;
 mod policy;
 mod refused;
