@@ -267,7 +267,7 @@ fn mounts_of_the_gate_are_those_of_the_parameter_and_of_the_pods_model_volumes()
 fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
     let Some(guarded) = Guarded::shared() else { return };
     let work = |path: &str| vec![("/spec/containers/0/volumeMounts/2/mountPath", json!(path))];
-    let hides = "container vllm hides a part of a model by what it mounts at";
+    let hides = ", and a model volume below, above or at it: give model volumes paths apart from other mounts";
     assert_refused(guarded, vec![
         ("the server can write", vec![("/spec/containers/0/volumeMounts/0/readOnly", Value::Null)],
             "container vllm can write volume model-cache: set readOnly: true on its mount at /models/cache"),
@@ -288,6 +288,9 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
         ("below the other", work("/models/adapters/config.json"), hides),
         ("a ConfigMap below", vec![("/spec/containers/0/volumeMounts/-", json!({ "name": "weightseal-policy", "mountPath": "/models/cache/x" }))], hides),
         ("a model below a model", vec![("/spec/containers/0/volumeMounts/1/mountPath", json!("/models/cache/llama"))], hides),
+        // Who can write the volume above removes the folder that the model is mounted on, and the mount with it.
+        ("above a model path", work("/models"), hides),
+        ("above a model path, and read-only", vec![("/spec/containers/0/volumeMounts/-", json!({ "name": "weightseal-policy", "mountPath": "/models" }))], hides),
         ("at a model path", work("/models/cache/"), "container vllm mounts something at /models/cache/: write the path"),
         ("by two slashes", work("/models//cache/llama"), "container vllm mounts something at /models//cache/llama"),
         ("by a dot", work("/models/./cache/llama"), "mounts something at /models/./cache/llama"),
@@ -296,7 +299,7 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
         ("a model at a crooked path", vec![("/spec/containers/0/volumeMounts/0/mountPath", json!("/models/./cache"))],
             "mounts something at /models/./cache"),
         ("the message for the kubelet over a model's file", vec![("/spec/containers/0/terminationMessagePath", json!("/models/cache/llama/config.json"))],
-            "container vllm hides a part of a model by what it mounts at /models/cache/llama/config.json"),
+            "container vllm mounts something at /models/cache/llama/config.json, and a model volume below"),
         ("the message for the kubelet over a model", vec![("/spec/containers/0/terminationMessagePath", json!("/models/cache"))], hides),
         ("the message for the kubelet by a detour", vec![("/spec/containers/0/terminationMessagePath", json!("/models/../models/cache/a"))],
             "mounts something at /models/../models/cache/a"),
