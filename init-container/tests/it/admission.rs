@@ -54,7 +54,11 @@ pub(crate) fn manifests(folder: &str) -> PathBuf {
 impl Guarded {
     /// A new one, with the policies in force.
     pub(crate) fn start() -> Result<Guarded, Missing> {
-        let cluster = ControlPlane::start()?;
+        Ok(Guarded::on(ControlPlane::start()?))
+    }
+
+    /// The same on an API server that knows nothing yet.
+    pub(crate) fn on(cluster: ControlPlane) -> Guarded {
         cluster.namespace("inference", &[("weightseal/gate", "enforce")]);
         let admin = cluster.admin();
         admin.apply(TENANT).expect_code(0);
@@ -72,7 +76,7 @@ impl Guarded {
         let mut labelled = ungated;
         labelled["metadata"]["labels"] = json!({ "weightseal/inject": "true" });
         guarded.until(|| guarded.dry(&labelled), |ended| ended.code() == Some(0));
-        Ok(guarded)
+        guarded
     }
 
     /// The one that all tests share which change neither policies nor parameter.

@@ -12,6 +12,7 @@ mod ended;
 mod kubelet;
 mod line;
 mod manifests;
+mod manifests_audit;
 mod pod;
 mod policy;
 mod refused;
