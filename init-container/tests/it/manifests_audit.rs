@@ -29,7 +29,7 @@ fn the_audit_log_says_who_changed_what_decides_and_why_pods_were_refused_and_hol
     let args = ["patch", "pod", "lives", "--namespace=inference", "--subresource=ephemeralcontainers", &patch];
     guarded.dev().kubectl(&args).expect_code(0);
     admin.kubectl(&["patch", "modelgate", "weightseal", "--type=merge", "--patch={\"spec\":{\"loaders\":[]}}"]).expect_code(0);
-    guarded.dev().kubectl(&["patch", "namespace", "inference", "--patch={\"metadata\":{\"labels\":{\"weightseal/gate\":\"off\"}}}"]).expect_code(1);
+    guarded.dev().kubectl(&["delete", "namespace", "inference", "--wait=false"]).expect_code(1);
 
     // An event is written before its answer is sent.
     let text = fs::read_to_string(&log).unwrap();
@@ -46,7 +46,7 @@ fn the_audit_log_says_who_changed_what_decides_and_why_pods_were_refused_and_hol
     };
     assert_eq!(find("admin", "patch", "modelgates", 200)["requestObject"]["spec"]["loaders"], json!([]));
     assert_eq!(find("dev", "create", "secrets", 201)["level"], "Metadata");
-    assert_eq!(find("dev", "patch", "namespaces", 403)["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!(find("dev", "delete", "namespaces", 403)["annotations"]["authorization.k8s.io/decision"], "forbid");
     let ephemeral = find("dev", "patch", "pods", 200);
     assert_eq!(ephemeral["objectRef"]["subresource"], "ephemeralcontainers");
     assert_eq!(ephemeral["requestObject"]["spec"]["ephemeralContainers"][0]["name"], "debug");
