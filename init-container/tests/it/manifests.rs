@@ -14,8 +14,16 @@ use weightseal::PolicyFile;
 use crate::admission::{Guarded, manifests};
 
 /// Folders that kustomize builds. Those of overlays come after what they change.
-const BUILT: [&str; 8] =
-    ["base", "admission", "loader", "overlays/pull", "overlays/receipts", "overlays/watch", "overlays/warn", "ray"];
+const BUILT: [&str; 8] = [
+    "base",
+    "admission",
+    "loader",
+    "overlays/pull",
+    "overlays/receipts",
+    "overlays/watch",
+    "overlays/warn",
+    "ray",
+];
 
 /// Files that stand alone, besides the definition, which the API server describes to nobody and validates itself.
 const FILES: [&str; 2] = ["pod.yaml", "pod-injected.yaml"];
@@ -47,8 +55,10 @@ fn built(cluster: &ControlPlane, folder: &str) -> String {
 fn documents(cluster: &ControlPlane, yaml: &str) -> Vec<Value> {
     let args = ["create", "--dry-run=client", "--validate=false", "--output=json", "--filename=-"];
     let ended = cluster.admin().with_input(&args, yaml).expect_code(0);
-    let mut documents: Vec<Value> = Deserializer::from_slice(&ended.stdout).into_iter().map(Result::unwrap).collect();
-    documents.sort_by_key(|document| (document["kind"].to_string(), document["metadata"]["name"].to_string()));
+    let mut documents: Vec<Value> =
+        Deserializer::from_slice(&ended.stdout).into_iter().map(Result::unwrap).collect();
+    documents
+        .sort_by_key(|document| (document["kind"].to_string(), document["metadata"]["name"].to_string()));
     documents
 }
 
@@ -125,7 +135,8 @@ fn every_folder_is_taken_by_the_api_server_as_it_stands_and_its_pods_are_admitte
     }
     for file in ["pod.yaml", "pod-injected.yaml"] {
         let file = manifests(file);
-        let ended = guarded.dev().kubectl(&["create", "--dry-run=server", "--filename", file.to_str().unwrap()]);
+        let ended =
+            guarded.dev().kubectl(&["create", "--dry-run=server", "--filename", file.to_str().unwrap()]);
         assert_eq!(ended.expect_code(0).err(), "");
     }
     let cluster = &guarded.cluster;
@@ -190,9 +201,14 @@ fn each_digest_of_a_policy_is_its_files_and_each_policy_trusts_nothing_outside_o
         assert!(named.iter().all(|named| *named == digest), "{folder}: {named:?}");
         assert_eq!(named.is_empty(), ["ray", "kserve"].contains(folder), "{folder}");
     }
-    assert!(built(cluster, "kserve").contains(&format!("name: WEIGHTSEAL_POLICY_SHA256\n      value: {base}")));
+    assert!(
+        built(cluster, "kserve").contains(&format!("name: WEIGHTSEAL_POLICY_SHA256\n      value: {base}"))
+    );
     for file in ["pod.yaml", "admission/parameter.yaml", "loader/loader.yaml", "overlays/watch/watch.yaml"] {
-        assert!(std::fs::read_to_string(manifests(file)).unwrap().contains(&format!("--policy-sha256={base}")), "{file}");
+        assert!(
+            std::fs::read_to_string(manifests(file)).unwrap().contains(&format!("--policy-sha256={base}")),
+            "{file}"
+        );
     }
 }
 
@@ -212,7 +228,11 @@ fn images_are_named_by_digest_and_tokens_by_variables_of_what_pulls() {
             for variable in variables.into_iter().filter_map(Value::as_array).flatten() {
                 let name = variable["name"].as_str().unwrap();
                 let secret = variable.pointer("/valueFrom/secretKeyRef/name");
-                assert_eq!(name.contains("TOKEN"), secret.is_some_and(|secret| secret == "hf-token"), "{folder}: {variable}");
+                assert_eq!(
+                    name.contains("TOKEN"),
+                    secret.is_some_and(|secret| secret == "hf-token"),
+                    "{folder}: {variable}"
+                );
             }
             // No token of a service account in any pod.
             let mut accounts = Vec::new();
@@ -230,8 +250,14 @@ fn the_chart_is_the_base_by_values() {
     assert!(lint.out().contains("0 chart(s) failed"), "{lint}");
     assert_eq!(documents(cluster, &rendered(cluster, &[])), documents(cluster, &built(cluster, "base")));
 
-    let other = rendered(cluster, &["--set=model.claim=other,quota.create=false,token.value=,namespace.create=false"]);
-    assert!(other.contains("mountPath: /weightseal/models/other,") && other.contains("claimName: other,"), "{other}");
+    let other = rendered(
+        cluster,
+        &["--set=model.claim=other,quota.create=false,token.value=,namespace.create=false"],
+    );
+    assert!(
+        other.contains("mountPath: /weightseal/models/other,") && other.contains("claimName: other,"),
+        "{other}"
+    );
     let kinds: Vec<_> = documents(cluster, &other).iter().map(|document| document["kind"].clone()).collect();
     for kind in ["Namespace", "ResourceQuota", "LimitRange", "Secret"] {
         assert!(!kinds.contains(&json!(kind)), "{kind}");
@@ -243,7 +269,10 @@ fn the_chart_is_the_base_by_values() {
         ("server.replicas=many", "server/replicas"),
     ] {
         let ended = chart(cluster, &["template", "release", &format!("--set={value}")]).expect_code(1);
-        assert!(ended.err().contains("values don't meet the specifications") && ended.err().contains(words), "{ended}");
+        assert!(
+            ended.err().contains("values don't meet the specifications") && ended.err().contains(words),
+            "{ended}"
+        );
     }
 }
 
@@ -252,10 +281,17 @@ fn who_deploys_may_do_that_and_no_more() {
     let Some(guarded) = platform() else { return };
     let may = |verb: &str, what: &str| {
         let somebody = ["--namespace=inference", "--as=somebody", "--as-group=developers"];
-        let ended = guarded.cluster.admin().kubectl(&[&["auth", "can-i", verb], &what.split(' ').collect::<Vec<_>>()[..], &somebody].concat());
+        let ended = guarded.cluster.admin().kubectl(
+            &[&["auth", "can-i", verb], &what.split(' ').collect::<Vec<_>>()[..], &somebody].concat(),
+        );
         ended.out().trim() == "yes"
     };
-    for (verb, what) in [("create", "pods"), ("create", "deployments.apps"), ("patch", "pods --subresource=ephemeralcontainers"), ("get", "pods --subresource=log")] {
+    for (verb, what) in [
+        ("create", "pods"),
+        ("create", "deployments.apps"),
+        ("patch", "pods --subresource=ephemeralcontainers"),
+        ("get", "pods --subresource=log"),
+    ] {
         assert!(may(verb, what), "{verb} {what}");
     }
     for (verb, what) in [
