@@ -25,6 +25,7 @@ mod guard;
 mod identity;
 mod inspect;
 mod keygen;
+mod loadset;
 mod log;
 mod passphrase;
 mod policy;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli, console: &Console) -> Result<u8, Error> {
         Command::Verify(args) => verify::run(*args, console, &cancel),
         Command::Pull(args) => verify::pull(*args, console, &cancel),
         Command::Digest(args) => digest::run(args, console, &cancel),
+        Command::Loadset(args) => loadset::run(args, console, &cancel),
         Command::Inspect(args) => inspect::run(&args, console, &cancel),
         Command::Keygen(args) => keygen::run(args, console),
         Command::Trust(args) => trust::run(&args, console, &cancel),

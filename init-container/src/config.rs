@@ -9,12 +9,15 @@ use std::{
 use jiff::SignedDuration;
 use weightseal::{
     Accept, CertificateVerifier, Code, Error, Kernel, KeyVerifier, Mode, Policy, PolicyFile, PolicyReport,
-    ReadMode, Run, Shown, SigstoreVerifier, limits, model_id_of, read_key,
+    ReadMode, Receipts, Run, Shown, SigstoreVerifier, limits, read_key,
 };
 
 use crate::{
-    settings::{Given, Refused, bad, look_for},
+    settings::{Given, Refused, Task, bad, look_for},
     sigstore::Sigstore,
+    stores::Stores,
+    target::{self, Target, Way},
+    watch,
 };
 
 /// How long a check may take unless told.
@@ -47,6 +50,28 @@ const LEFT_TO_THE_POLICY: [&str; 17] = [
     "allow-symlinks",
 ];
 
+/// Settings that say nothing of what is verified, and how: receipts hold whatever they are. So does the model's place, which
+/// receipts know themselves.
+const WITHOUT_MEANING: [&str; 17] = [
+    "model",
+    "models-under",
+    "deadline",
+    "threads",
+    "memory",
+    "read",
+    "kernel",
+    "fail-fast",
+    "termination-log",
+    "metrics-file",
+    "audit-log",
+    "receipts",
+    "receipt-key",
+    "interval",
+    "full-every",
+    "rate",
+    "state",
+];
+
 /// Where the termination message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Termination {
@@ -76,10 +101,15 @@ impl Termination {
 /// The settings.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The models, at least one.
-    pub(crate) models: Vec<PathBuf>,
+    /// What to check, at least one.
+    pub(crate) targets: Vec<Target>,
+    /// Whether a pull makes use of what its folder holds already.
+    pub(crate) repair: bool,
+    pub(crate) stores: Stores,
     /// The signatures of the one model; without any, the one at the usual place.
     pub(crate) signatures: Vec<PathBuf>,
+    /// Where those lie of models that have none at the usual place.
+    pub(crate) signature_folder: Option<PathBuf>,
     pub(crate) model_id: Option<String>,
     pub(crate) ignore_paths: Vec<PathBuf>,
     pub(crate) ignore_unsigned_files: bool,
@@ -94,8 +124,17 @@ pub(crate) struct Config {
     kernel: Option<Kernel>,
     fail_fast: bool,
     memory: Option<u64>,
+    /// What only `watch` is told.
+    pub(crate) watch: Option<watch::Settings>,
+    /// Where metrics go.
+    pub(crate) metrics: Option<PathBuf>,
+    /// Where the audit event of each model goes.
+    pub(crate) audit: Option<PathBuf>,
+    receipts: Option<Kept>,
     /// The policy file that says all else.
-    policy_file: Option<PathBuf>,
+    policy_file: Option<Written>,
+    /// The SHA-256 that it has to have.
+    policy_sha256: Option<String>,
     /// The policy without trust, which is read from files.
     policy: Policy,
     keys: Pem,
@@ -104,9 +143,17 @@ pub(crate) struct Config {
     sigstore: Sigstore,
 }
 
+/// What every model is judged by.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(crate) who: Who,
+    /// What was hashed before.
+    receipts: Option<Receipts>,
+}
+
 /// What signatures are trusted by.
 #[derive(Debug)]
-pub(crate) enum Trust {
+pub(crate) enum Who {
     /// A policy file, which has a rule for each model or none.
     File(Box<PolicyFile>),
     /// The settings, for every model.
@@ -120,6 +167,40 @@ pub(crate) struct ForModel {
     pub(crate) id: Option<String>,
     /// The rule of the policy file that it comes of.
     pub(crate) rule: Option<PolicyReport>,
+    pub(crate) receipts: Option<Receipts>,
+}
+
+/// Where receipts are kept.
+#[derive(Debug)]
+struct Kept {
+    folder: PathBuf,
+    key: PathBuf,
+    /// The settings that have to be as they were.
+    context: String,
+}
+
+impl Kept {
+    fn given(given: &Given) -> Result<Option<Self>, Error> {
+        match (given.path("receipts"), given.path("receipt-key")) {
+            (None, None) => Ok(None),
+            (Some(folder), Some(key)) => {
+                Ok(Some(Kept { folder, key, context: given.context(&WITHOUT_MEANING) }))
+            }
+            (folder, _) => {
+                let flag = if folder.is_some() { "receipts" } else { "receipt-key" };
+                let what = format!("{} was given alone", given.by(flag).unwrap_or_default());
+                Err(Error::new(Code::ArgumentsConflict, what)
+                    .with_help("give both --receipts and --receipt-key, or none"))
+            }
+        }
+    }
+}
+
+/// Where a policy is written.
+#[derive(Debug)]
+enum Written {
+    File(PathBuf),
+    Text(String),
 }
 
 /// Where PEM comes from.
@@ -132,30 +213,32 @@ enum Pem {
 
 impl Config {
     /// Reads and checks flags and variables; reads no file. `args` begins with the program's name.
-    pub(crate) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Self, Refused> {
-        let given = Given::read(args, variables)?;
-        let models = given.paths("model");
-        if models.is_empty() {
-            return Err(bad("no model was given".to_owned())
-                .with_help("give one with --model or WEIGHTSEAL_MODEL")
-                .into());
-        }
-        // The address is not shown: its query may hold a signature that opens it.
-        if models.iter().any(|model| model.to_string_lossy().contains("://")) {
-            let by = given.by("model").unwrap_or_default();
-            let what = format!("{by} has a model that is not on disk, and this build reads from disk alone");
-            return Err(Error::new(Code::FeatureMissing, what).into());
-        }
+    pub(crate) fn read(
+        task: Task,
+        args: &[OsString],
+        variables: &[(OsString, OsString)],
+    ) -> Result<Self, Refused> {
+        let given = Given::read(task, args, variables)?;
+        let mode = given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default();
+        let targets = target::given(&given, task, mode)?;
         let of_one = OF_ONE_MODEL.iter().find_map(|flag| given.by(flag));
-        if let (Some(by), true) = (of_one, models.len() > 1) {
-            let what = format!("{by} says something of one model, and there are {}", models.len());
+        let one = matches!(&targets[..], [target] if target.way != Way::Below);
+        if let (Some(by), false) = (of_one, one) {
+            let what = format!("{by} says something of one model, and there may be others");
             return Err(Error::new(Code::ArgumentsConflict, what)
                 .with_help("run an init container for each model")
                 .into());
         }
-        let mode = given.parsed("mode", "enforce or warn", mode)?.unwrap_or_default();
+        let policy_sha256 = given.text("policy-sha256")?;
+        if let Some(hex) = &policy_sha256
+            && (hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            let by = given.by("policy-sha256").unwrap_or_default();
+            return Err(bad(format!("{by} is not 64 hexadecimal digits")).into());
+        }
         let config = Config {
             signatures: given.paths("signature"),
+            signature_folder: given.path("signatures"),
             model_id: given.text("model-id")?,
             ignore_paths: given.paths("ignore-paths"),
             ignore_unsigned_files: given.switch("ignore-unsigned-files")?,
@@ -164,7 +247,8 @@ impl Config {
             mode,
             deadline: given
                 .parsed("deadline", "a duration as 90s or 1h30m, or none", deadline)?
-                .unwrap_or(Some(DEADLINE)),
+                // Who watches has all the time there is.
+                .unwrap_or((task == Task::Check).then_some(DEADLINE)),
             termination: Termination::new(given.path("termination-log").map(PathBuf::into_os_string)),
             threads: given.parsed("threads", "a number from 1 to 256", |text| {
                 text.parse().ok().filter(|threads| (1..=limits::THREADS).contains(threads))
@@ -173,24 +257,36 @@ impl Config {
                 .parsed("read", "auto, mmap, pread or direct", |text| {
                     ReadMode::ALL.into_iter().find(|mode| mode.name() == text)
                 })?
-                .unwrap_or(ReadMode::Auto),
+                // What is mapped and truncated ends the program, which is not to end.
+                .unwrap_or(if task == Task::Watch { ReadMode::Pread } else { ReadMode::Auto }),
             kernel: given.parsed("kernel", "a kernel of this processor", |text| text.parse().ok())?,
             fail_fast: given.switch("fail-fast")?,
             memory: given.parsed("memory", "a size as 64Mi, at least 1Mi", size)?,
-            policy_file: given.path("policy"),
+            watch: (task == Task::Watch).then(|| watch::Settings::given(&given)).transpose()?,
+            metrics: given.path("metrics-file"),
+            audit: given.path("audit-log"),
+            receipts: Kept::given(&given)?,
+            policy_file: written(&given)?,
+            policy_sha256,
             policy: policy(&given, mode)?,
             keys: Pem::given(&given, "public-key")?,
             certificates: Pem::given(&given, "certificate-chain")?,
             identity: given.text("certificate-identity")?,
             sigstore: Sigstore::given(&given)?,
-            models,
+            repair: !given.switch("no-repair")?,
+            stores: Stores::given(&given)?,
+            targets,
         };
         config.check_trust(&given)?;
         Ok(config)
     }
 
     fn check_trust(&self, given: &Given) -> Result<(), Error> {
-        if let Some(policy) = given.by("policy") {
+        if let (None, Some(by)) = (&self.policy_file, given.by("policy-sha256")) {
+            let what = format!("{by} was given without a policy");
+            return Err(Error::new(Code::ArgumentsConflict, what).with_help("give --policy as well"));
+        }
+        if let Some(policy) = given.by("policy").or(given.by("policy-text")) {
             let beside = LEFT_TO_THE_POLICY.iter().find_map(|flag| given.by(flag));
             return beside.map_or(Ok(()), |by| {
                 let what = format!("{policy} was given, and {by} does not go with it");
@@ -222,28 +318,53 @@ impl Config {
     /// Those of the policy file, or else `key-absent`, `key-malformed`, `key-unsupported`, `permission-denied`, `io-failed`; those of a
     /// trusted root.
     pub(crate) fn trust(&self, run: &Run) -> Result<Trust, Error> {
-        match &self.policy_file {
-            Some(path) => Ok(Trust::File(Box::new(PolicyFile::read(path)?))),
-            None => self.trusting(run).map(|policy| Trust::Settings(Box::new(policy))),
-        }
+        let who = self.who(run)?;
+        let receipts = match &self.receipts {
+            None => None,
+            Some(Kept { folder, key, context }) => {
+                let policy = match &who {
+                    Who::File(policy) => policy.digest(),
+                    Who::Settings(_) => "",
+                };
+                let context = format!("{context}{policy}");
+                Some(Receipts::open(folder, &read_key(key)?, context.as_bytes())?)
+            }
+        };
+        Ok(Trust { who, receipts })
+    }
+
+    fn who(&self, run: &Run) -> Result<Who, Error> {
+        let file = match (&self.policy_file, &self.policy_sha256) {
+            (None, _) => return self.trusting(run).map(|policy| Who::Settings(Box::new(policy))),
+            (Some(Written::File(path)), None) => PolicyFile::read(path)?,
+            (Some(Written::File(path)), Some(sha256)) => PolicyFile::read_pinned(path, sha256)?,
+            // The paths in it have no folder to be relative to.
+            (Some(Written::Text(text)), None) => PolicyFile::parse(text.as_bytes(), "/")?,
+            (Some(Written::Text(text)), Some(sha256)) => PolicyFile::parse_pinned(text.as_bytes(), sha256)?,
+        };
+        Ok(Who::File(Box::new(file)))
     }
 
     /// What counts for one model: a policy, and the model's id.
     ///
     /// # Errors
     /// Those of [`PolicyFile::rule_for`]; `bad-argument` when a path is no model id.
-    pub(crate) fn for_model(&self, trust: &Trust, model: &Path, run: &Run) -> Result<ForModel, Error> {
-        let (policy, id, rule) = match trust {
-            Trust::Settings(policy) => ((**policy).clone(), self.model_id.clone(), None),
-            Trust::File(file) => {
-                let id = self.model_id.clone().map_or_else(|| model_id_of(model), Ok)?;
+    pub(crate) fn for_model(&self, trust: &Trust, model: &Target, run: &Run) -> Result<ForModel, Error> {
+        let (policy, id, rule) = match &trust.who {
+            Who::Settings(policy) => {
+                let own = model.has_id().then(|| model.id()).transpose()?;
+                ((**policy).clone(), self.model_id.clone().or(own), None)
+            }
+            Who::File(file) => {
+                let id = self.model_id.clone().map_or_else(|| model.id(), Ok)?;
                 let applied =
                     file.rule_for_with(&id, |instance| self.sigstore.stored(instance.clone(), run))?;
                 let rule = applied.report().clone();
                 (applied.into_policy().also(self.policy.clone())?, Some(id), Some(rule))
             }
         };
-        Ok(ForModel { policy, id, rule })
+        // What the model server will load is what has to be signed and there; warn mode says what enforce would.
+        Ok(ForModel { policy: policy.load_set(true), id, rule, receipts: trust.receipts.clone() })
     }
 
     /// The policy of the settings, with all that is trusted.
@@ -324,6 +445,19 @@ impl Pem {
     }
 }
 
+/// The policy that was given, as a file or as a text.
+fn written(given: &Given) -> Result<Option<Written>, Error> {
+    match (given.path("policy"), given.text("policy-text")?) {
+        (Some(_), Some(_)) => {
+            let by = |flag| given.by(flag).unwrap_or_default();
+            let what = format!("both {} and {} were given", by("policy"), by("policy-text"));
+            Err(Error::new(Code::ArgumentsConflict, what).with_help("give one of the two"))
+        }
+        (Some(path), None) => Ok(Some(Written::File(path))),
+        (None, text) => Ok(text.map(Written::Text)),
+    }
+}
+
 /// A path to be shown.
 pub(crate) fn shown(path: &Path) -> String {
     Shown(&path.to_string_lossy()).to_string()
@@ -376,15 +510,16 @@ fn mode(text: &str) -> Option<Mode> {
 }
 
 fn deadline(text: &str) -> Option<Option<Duration>> {
-    if text == "none" {
-        return Some(None);
-    }
+    if text == "none" { Some(None) } else { duration(text).map(Some) }
+}
+
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let duration: SignedDuration = text.parse().ok()?;
-    duration.is_positive().then(|| Some(duration.unsigned_abs()))
+    duration.is_positive().then(|| duration.unsigned_abs())
 }
 
 /// A size in bytes, as Kubernetes writes it (`64Mi`, `1G`), a `B` after it or not.
-fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit.strip_suffix('B').unwrap_or(unit) {

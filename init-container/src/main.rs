@@ -1,5 +1,7 @@
 //! `weightseal-init` stands before a model server in its pod: it ends with 0 only if every model passes.
 //!
+//! `watch` checks them again and again beside the server, and `probe` tells what came of it.
+//!
 //! | exit code | means |
 //! |---|---|
 //! | 0 | every model is verified, or was admitted by warn mode |
@@ -17,6 +19,7 @@ use std::{
     env,
     io::{self, Write as _},
     panic::{self, AssertUnwindSafe, PanicHookInfo},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -28,19 +31,26 @@ use std::{
 };
 
 use signal_hook::consts::signal::{SIGINT, SIGTERM, SIGXFSZ};
-use weightseal::{Cancel, Code, Finding, Mode, ReadMode, Report, Shown, Verdict};
+use weightseal::{Bytes, Cancel, Code, Error, Finding, Mode, ReadMode, Report, Run, Shown, Verdict};
 
 mod check;
 mod config;
 mod log;
 mod outcome;
+mod record;
 mod settings;
 mod sigstore;
+mod stores;
+mod target;
+mod under;
+mod watch;
 
-use config::{Config, Termination, shown};
+use config::{Config, Termination, Trust};
 use log::{Progress, say};
 use outcome::{Outcome, Teller};
-use settings::Refused;
+use settings::{Refused, Task};
+use target::{Target, Way};
+use under::Found;
 
 /// How long a check may take to end by itself after a signal or its deadline; then it is left behind.
 const GRACE: Duration = Duration::from_millis(400);
@@ -64,7 +74,15 @@ fn run() -> u8 {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let args: Vec<_> = env::args_os().collect();
     let variables: Vec<_> = env::vars_os().collect();
-    let config = match Config::read(&args, &variables) {
+    // The name of what is to be done instead of a check stands first.
+    let instead = args.get(1).and_then(|word| word.to_str());
+    let rest = || args.iter().take(1).chain(args.iter().skip(2)).cloned().collect::<Vec<_>>();
+    match instead {
+        Some("watch") => return watch::run(&rest(), &variables),
+        Some("probe") => return watch::probe(&rest(), &variables),
+        _ => {}
+    }
+    let config = match Config::read(Task::Check, &args, &variables) {
         Ok(config) => Arc::new(config),
         Err(Refused::Help(text)) => {
             let _ = io::stdout().write_all(text.as_bytes());
@@ -76,10 +94,12 @@ fn run() -> u8 {
             return teller.finish(&Outcome::new(Mode::Enforce, Vec::new(), Some(error.into_finding()), 0.0));
         }
     };
-    let teller = Arc::new(Teller::open(&config.termination, &config.models));
+    let teller = Arc::new(Teller::open(&config.termination, &config.targets));
     let started = Instant::now();
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| race(&config, &teller)))
-        .unwrap_or_else(|panic| conclude(&config, Vec::new(), Some(panicked(&*panic)), started));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| race(&config, &teller))).unwrap_or_else(|panic| {
+        conclude(&config, &Progressed::of(&config), Some(panicked(&*panic)), started)
+    });
+    let outcome = record::keep(&config, outcome);
     teller.finish(&outcome)
 }
 
@@ -91,8 +111,24 @@ enum Event {
     Signal(i32),
 }
 
-/// The reports that are ready, in the order of the models.
-type Reports = Arc<Mutex<Vec<Arc<Report>>>>;
+/// How far a check is.
+#[derive(Clone, Debug)]
+struct Progressed {
+    /// What is to be checked: the models that are found come in on the way.
+    targets: Vec<Target>,
+    /// The reports that are ready, in the same order.
+    reports: Vec<Arc<Report>>,
+    /// What people should know though it changes no verdict.
+    notes: Vec<String>,
+}
+
+impl Progressed {
+    fn of(config: &Config) -> Self {
+        Progressed { targets: config.targets.clone(), reports: Vec::new(), notes: Vec::new() }
+    }
+}
+
+type Reports = Arc<Mutex<Progressed>>;
 
 /// Starts the check, and waits for it, the deadline or a signal.
 fn race(config: &Arc<Config>, teller: &Arc<Teller>) -> Outcome {
@@ -101,13 +137,17 @@ fn race(config: &Arc<Config>, teller: &Arc<Teller>) -> Outcome {
     let progress = Arc::new(Progress::default());
     if let Err(error) = listen(tell.clone()) {
         let what = format!("signals cannot be received: {error}");
-        return conclude(config, Vec::new(), Some(Finding::new(Code::IoFailed, what)), Instant::now());
+        let finding = Some(Finding::new(Code::IoFailed, what));
+        return conclude(config, &Progressed::of(config), finding, Instant::now());
     }
-    say(format_args!("weightseal {}, {} to check", env!("CARGO_PKG_VERSION"), count(config.models.len())));
+    say(format_args!("weightseal {}", env!("CARGO_PKG_VERSION")));
     let job = {
         let (config, teller) = (Arc::clone(config), Arc::clone(teller));
         let (cancel, progress) = (cancel.clone(), Arc::clone(&progress));
-        move |reports: &Reports| check_all(&config, &teller, &cancel, &progress, reports)
+        move |reports: &Reports| {
+            let run = config.run().cancel(cancel).events(progress);
+            check_all(&config, &teller, &run, reports);
+        }
     };
     supervise(config, &progress, &cancel, (tell, events), job)
 }
@@ -121,7 +161,7 @@ fn supervise(
     job: impl FnOnce(&Reports) + Send + 'static,
 ) -> Outcome {
     let started = Instant::now();
-    let reports = Reports::default();
+    let reports = Arc::new(Mutex::new(Progressed::of(config)));
     let theirs = Arc::clone(&reports);
     let spawned = thread::Builder::new().name("check".to_owned()).spawn(move || {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| job(&theirs)));
@@ -130,7 +170,7 @@ fn supervise(
     });
     if let Err(error) = spawned {
         let finding = Finding::new(Code::IoFailed, format!("no thread can be started: {error}"));
-        return conclude(config, Vec::new(), Some(finding), started);
+        return conclude(config, &Progressed::of(config), Some(finding), started);
     }
 
     // When the check is left behind, and what is said then. It knows its deadline itself, and has some time to end by it.
@@ -171,47 +211,116 @@ fn supervise(
             }
         }
     };
-    let reports = lock(&reports).clone();
-    conclude(config, reports, reason, started)
+    let progressed = lock(&reports).clone();
+    conclude(config, &progressed, reason, started)
 }
 
-/// The outcome, with a report on each model that has none: it was not verified, because of `reason`.
-fn conclude(
-    config: &Config,
-    mut reports: Vec<Arc<Report>>,
-    reason: Option<Finding>,
-    started: Instant,
-) -> Outcome {
-    for path in config.models.iter().skip(reports.len()) {
+/// The outcome, with a report on each target that has none: it was not verified, because of `reason`.
+fn conclude(config: &Config, progressed: &Progressed, reason: Option<Finding>, started: Instant) -> Outcome {
+    let Progressed { targets, reports, notes } = progressed;
+    let mut reports = reports.clone();
+    for target in targets.iter().skip(reports.len()) {
         let finding =
             reason.clone().unwrap_or_else(|| Finding::new(Code::Panicked, "the model was left unchecked"));
-        reports.push(Arc::new(check::refused(config, path, finding)));
+        reports.push(Arc::new(check::refused(config, target, finding)));
     }
-    Outcome::new(config.mode, reports, reason, started.elapsed().as_secs_f64())
+    Outcome::new(config.mode, reports, reason, started.elapsed().as_secs_f64()).notes(notes.clone())
 }
 
 /// The check itself: every model, one after the other.
-fn check_all(config: &Config, teller: &Teller, cancel: &Cancel, progress: &Arc<Progress>, reports: &Reports) {
+fn check_all(config: &Config, teller: &Teller, run: &Run, reports: &Reports) {
     let started = Instant::now();
-    let events: Arc<dyn weightseal::Events> = Arc::<Progress>::clone(progress);
-    let run = config.run().cancel(cancel.clone()).events(events);
-    let trust = config.trust(&run);
-    for path in &config.models {
+    let trust = config.trust(run);
+    let room = weightseal::memory_limit();
+    let mut found = None;
+    while let Some(target) = next(reports) {
         let what = "a file that was truncated while it was mapped ended the check";
         let so_far = lock(reports).clone();
         let if_truncated =
-            conclude(config, so_far, Some(Finding::new(Code::TruncatedWhileMapped, what)), started);
+            conclude(config, &so_far, Some(Finding::new(Code::TruncatedWhileMapped, what)), started);
         let handled = teller.prepare_for_sigbus(&if_truncated);
         let mode = match config.read {
             ReadMode::Auto | ReadMode::Mmap if !handled => ReadMode::Pread,
             mode => mode,
         };
         let run = run.clone().read(mode);
-        say(format_args!("checking {}", shown(path)));
-        let report = check::check(config, path, &trust, &run);
+        let report = if target.way == Way::Below {
+            match below(config, &target, found.take(), &trust, &run) {
+                Below::Models(models, now) => {
+                    say(format_args!("{} found below {}", count(models.len()), target.shown()));
+                    let mut progressed = lock(reports);
+                    let at = progressed.reports.len();
+                    progressed.targets.splice(at..at, models);
+                    found = Some(now);
+                    continue;
+                }
+                Below::Nothing => {
+                    lock(reports).targets.pop();
+                    continue;
+                }
+                Below::Report(report) => *report,
+            }
+        } else {
+            say(format_args!("checking {}", target.shown()));
+            check::check(config, &target, &trust, &run)
+        };
         say(report.to_string().trim_end());
-        lock(reports).push(Arc::new(report));
+        let mut progressed = lock(reports);
+        progressed.reports.push(Arc::new(report));
+        if let (Some(note), true) = (too_large(&progressed.reports, room), progressed.notes.is_empty()) {
+            say(&note);
+            progressed.notes.push(note);
+        }
     }
+}
+
+/// The first target that has no report.
+fn next(reports: &Reports) -> Option<Target> {
+    let progressed = lock(reports);
+    progressed.targets.get(progressed.reports.len()).cloned()
+}
+
+/// What became of a folder whose models are to be found.
+enum Below {
+    /// They were found, and are to be checked first.
+    Models(Vec<Target>, Found),
+    /// They were checked, and there is nothing else.
+    Nothing,
+    /// Something of it is wrong.
+    Report(Box<Report>),
+}
+
+/// Finds the models below a folder; when they were `found` and checked, looks whether anything else is there.
+fn below(
+    config: &Config,
+    target: &Target,
+    found: Option<Found>,
+    trust: &Result<Trust, Error>,
+    run: &Run,
+) -> Below {
+    let folder = Path::new(&target.name()).to_owned();
+    let now = match Found::below(&folder, run) {
+        Ok(now) => now,
+        Err(error) => return Below::Report(Box::new(check::refused(config, target, error.into_finding()))),
+    };
+    let Some(found) = found else { return Below::Models(now.targets(&folder), now) };
+    let changed = found.changes(&now);
+    match check::strays(config, target, now.findings.into_iter().chain(changed), trust) {
+        Some(report) => Below::Report(Box::new(report)),
+        None => Below::Nothing,
+    }
+}
+
+/// What is to be said where less memory may be used than the models have bytes.
+fn too_large(reports: &[Arc<Report>], room: Option<u64>) -> Option<String> {
+    let bytes = reports.iter().map(|report| report.bytes).fold(0, u64::saturating_add);
+    let room = room.filter(|room| *room < bytes)?;
+    Some(format!(
+        "{} were read, and the memory limit is {}: the rest will not be in the page cache when the model server loads it; \
+         give this container a limit above the models' size",
+        Bytes(bytes),
+        Bytes(room)
+    ))
 }
 
 /// Passes on SIGTERM and SIGINT.

@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::{FileExt as _, OpenOptionsExt as _},
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -16,12 +16,14 @@ use std::{
 use rustix::fs::OFlags;
 use serde::Serialize;
 use weightseal::{
-    Binding, Finding, Identity, Mode, PolicyReport, Report, Shown, SignatureReport, Verdict, sigbus,
+    Binding, Finding, Identity, LoadSetReport, Mode, PolicyReport, ReceiptReport, Report, Shown,
+    SignatureReport, Verdict, sigbus,
 };
 
 use crate::{
     config::{Termination, shown},
     log::say,
+    target::Target,
 };
 
 /// The version of the line's format; it changes when a field changes its meaning or goes, not when one is added.
@@ -31,6 +33,8 @@ const VERSION: u32 = 1;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 const MESSAGE_BYTES: usize = 4096;
 
+/// Models in the line.
+const MODELS: usize = 100;
 /// Findings of one model in the line, signatures, and names in each of them.
 const FINDINGS: usize = 100;
 const SIGNATURES: usize = 16;
@@ -54,6 +58,7 @@ pub(crate) struct Outcome {
     /// On the run as a whole: the settings, and what ended it.
     general: Option<Arc<Report>>,
     seconds: f64,
+    notes: Vec<String>,
 }
 
 impl Outcome {
@@ -65,15 +70,40 @@ impl Outcome {
             report.conclude();
             Arc::new(report)
         });
-        Outcome { mode, reports, general, seconds }
+        Outcome { mode, reports, general, seconds, notes: Vec::new() }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Report> {
+    /// The same, with what people should know though it changes no verdict.
+    pub(crate) fn notes(self, notes: Vec<String>) -> Self {
+        Outcome { notes, ..self }
+    }
+
+    /// The same, with one more thing that was found about the run as a whole.
+    pub(crate) fn and(self, finding: Finding) -> Self {
+        let findings = self.general.iter().flat_map(|report| report.findings.clone());
+        let mut report = Report::new("", None, self.mode);
+        report.findings = findings.chain([finding]).collect();
+        report.conclude();
+        Outcome { general: Some(Arc::new(report)), ..self }
+    }
+
+    /// The reports on the models.
+    pub(crate) fn reports(&self) -> &[Arc<Report>] {
+        &self.reports
+    }
+
+    /// How long it took.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// What was found about the run as a whole, then the reports on the models.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Report> {
         self.general.iter().chain(&self.reports).map(|report| &**report)
     }
 
     /// The worst verdict of all: evidence wins, misuse before all. Of nothing, nothing can be said.
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let worst = [Verdict::Misuse, Verdict::Rejected, Verdict::CouldNotTell, Verdict::Verified];
         worst
             .into_iter()
@@ -82,7 +112,7 @@ impl Outcome {
     }
 
     /// Whether every one may pass.
-    fn admitted(&self) -> bool {
+    pub(crate) fn admitted(&self) -> bool {
         !self.reports.is_empty() && self.all().all(|report| report.admitted)
     }
 
@@ -108,7 +138,9 @@ impl Outcome {
             mode: self.mode,
             seconds: self.seconds,
             findings: self.general.iter().flat_map(|report| &report.findings).map(bound_finding).collect(),
-            models: self.reports.iter().map(|report| Bounded::new(report)).collect(),
+            models: self.reports.iter().take(MODELS).map(|report| Bounded::new(report)).collect(),
+            more_models: self.reports.len().saturating_sub(MODELS),
+            notes: bound_all(&self.notes),
         };
         weightseal::json(&line, false) + "\n"
     }
@@ -201,6 +233,9 @@ struct Line {
     seconds: f64,
     findings: Vec<Finding>,
     models: Vec<Bounded>,
+    /// Models beyond those that are listed.
+    more_models: usize,
+    notes: Vec<String>,
 }
 
 /// A report of bounded length.
@@ -224,6 +259,7 @@ impl Bounded {
             mode: report.mode,
             policy: report.policy.as_ref().map(bound_policy),
             assurance: report.assurance,
+            receipt: report.receipt.as_ref().map(bound_receipt),
             signatures: report.signatures.iter().take(SIGNATURES).map(bound_signature).collect(),
             bound: report
                 .bound
@@ -231,6 +267,10 @@ impl Bounded {
                 .take(NAMES)
                 .map(|by| Binding { by: by.by.clone(), value: bound(&by.value) })
                 .collect(),
+            load_set: report
+                .load_set
+                .as_ref()
+                .map(|set| LoadSetReport { base_model: set.base_model.as_ref().map(bound), ..set.clone() }),
             counts: report.counts,
             bytes: report.bytes,
             kernel: report.kernel.clone(),
@@ -252,7 +292,15 @@ fn bound_finding(finding: &Finding) -> Finding {
     bounded
 }
 
-fn bound_policy(policy: &PolicyReport) -> PolicyReport {
+fn bound_receipt(receipt: &ReceiptReport) -> ReceiptReport {
+    ReceiptReport {
+        why: receipt.why.as_ref().map(bound),
+        not_written: receipt.not_written.as_ref().map(bound),
+        ..receipt.clone()
+    }
+}
+
+pub(crate) fn bound_policy(policy: &PolicyReport) -> PolicyReport {
     PolicyReport {
         path: policy.path.as_ref().map(bound),
         name: policy.name.as_ref().map(bound),
@@ -264,24 +312,7 @@ fn bound_policy(policy: &PolicyReport) -> PolicyReport {
 fn bound_signature(signature: &SignatureReport) -> SignatureReport {
     SignatureReport {
         bundle: signature.bundle.as_ref().map(bound),
-        identity: signature.identity.as_ref().map(|identity| match identity {
-            Identity::Certificate { subject, names, issuer, serial, fingerprint } => Identity::Certificate {
-                subject: bound(subject),
-                names: bound_all(names),
-                issuer: bound(issuer),
-                serial: bound(serial),
-                fingerprint: fingerprint.clone(),
-            },
-            // There are no more claims than there are names for them.
-            Identity::Sigstore { identity, issuer, claims, serial, fingerprint } => Identity::Sigstore {
-                identity: bound(identity),
-                issuer: bound(issuer),
-                claims: claims.iter().map(|(name, value)| (name.clone(), bound(value))).collect(),
-                serial: bound(serial),
-                fingerprint: fingerprint.clone(),
-            },
-            other => other.clone(),
-        }),
+        identity: signature.identity.as_ref().map(bound_identity),
         name: signature.name.as_ref().map(bound),
         version: signature.version.as_ref().map(bound),
         notes: bound_all(&signature.notes),
@@ -289,7 +320,28 @@ fn bound_signature(signature: &SignatureReport) -> SignatureReport {
     }
 }
 
-fn bound(text: impl AsRef<str>) -> String {
+pub(crate) fn bound_identity(identity: &Identity) -> Identity {
+    match identity {
+        Identity::Certificate { subject, names, issuer, serial, fingerprint } => Identity::Certificate {
+            subject: bound(subject),
+            names: bound_all(names),
+            issuer: bound(issuer),
+            serial: bound(serial),
+            fingerprint: fingerprint.clone(),
+        },
+        // There are no more claims than there are names for them.
+        Identity::Sigstore { identity, issuer, claims, serial, fingerprint } => Identity::Sigstore {
+            identity: bound(identity),
+            issuer: bound(issuer),
+            claims: claims.iter().map(|(name, value)| (name.clone(), bound(value))).collect(),
+            serial: bound(serial),
+            fingerprint: fingerprint.clone(),
+        },
+        other => other.clone(),
+    }
+}
+
+pub(crate) fn bound(text: impl AsRef<str>) -> String {
     cut(text.as_ref(), TEXT_BYTES)
 }
 
@@ -310,13 +362,12 @@ pub(crate) struct Teller {
 
 impl Teller {
     /// Opens what outcomes are told to, and leaves in the termination log what is true should this process be killed.
-    pub(crate) fn open(termination: &Termination, models: &[PathBuf]) -> Self {
+    pub(crate) fn open(termination: &Termination, targets: &[Target]) -> Self {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
         let mut teller = Teller { stdout, termination: open_log(termination), sigbus: None, begun: 0 };
         if teller.termination.is_some() {
             teller.sigbus = open_log(termination);
-            let first =
-                models.first().map(|model| end_of(&model.to_string_lossy(), HEAD_CHARS)).unwrap_or_default();
+            let first = targets.first().map(|target| end_of(&target.name(), HEAD_CHARS)).unwrap_or_default();
             let message = format!(
                 "could-not-tell: {first}: the check was ended before its verdict: killed, or out of memory"
             );
@@ -361,6 +412,11 @@ impl Teller {
             }
         }
         code
+    }
+
+    /// Leaves this as the termination message.
+    pub(crate) fn say_last(&self, message: &str) {
+        self.write_message(message);
     }
 
     /// Writes the outcome to standard output, and does not wait for ever for somebody to read it.

@@ -28,8 +28,8 @@ enum Takes {
     Lines,
     /// Several paths: the flag repeats, the variable holds them with `:` between, as PATH does.
     Paths,
-    /// One text of PEM, by variable alone.
-    Pem,
+    /// One text, by variable alone: PEM, a policy.
+    Text,
 }
 
 /// A setting: its flag without the dashes, and what `--help` says of it.
@@ -50,7 +50,19 @@ const SETTINGS: &[Setting] = &[
         "model",
         Takes::Lines,
         "PATH",
-        "A model to check: a folder, a single file, or a snapshot in the Hub's cache",
+        "A model to check: a folder, a single file, or hf://org/name@revision in the Hub's cache",
+    ),
+    setting(
+        "models-under",
+        Takes::One,
+        "DIR",
+        "Check every model below this folder, and that there is nothing else",
+    ),
+    setting(
+        "no-repair",
+        Takes::Switch,
+        "",
+        "Fetch all of a model that is pulled, and not only what DEST lacks",
     ),
     setting(
         "signature",
@@ -59,20 +71,33 @@ const SETTINGS: &[Setting] = &[
         "A signature of the one model [default: MODEL/model.sig, or FILE.sig beside a single file]",
     ),
     setting(
+        "signatures",
+        Takes::One,
+        "DIR",
+        "Where signatures lie of models that have none of their own: ID.sig, with -- for each / in the id and models-- for hf://",
+    ),
+    setting(
         "policy",
         Takes::One,
         "FILE",
         "Accept what the rule of this policy for the model accepts; what would weaken it is refused beside it",
     ),
+    setting("policy-text", Takes::Text, "", ""),
+    setting(
+        "policy-sha256",
+        Takes::One,
+        "HEX",
+        "Demand this SHA-256 of the policy, and that it trusts nothing in files of its own",
+    ),
     setting("public-key", Takes::Paths, "FILE", "Accept signatures by the keys in this PEM file"),
-    setting("public-key-pem", Takes::Pem, "", ""),
+    setting("public-key-pem", Takes::Text, "", ""),
     setting(
         "certificate-chain",
         Takes::Paths,
         "FILE",
         "Accept certificates that lead to one in this PEM file",
     ),
-    setting("certificate-chain-pem", Takes::Pem, "", ""),
+    setting("certificate-chain-pem", Takes::Text, "", ""),
     setting(
         "certificate-identity",
         Takes::One,
@@ -177,6 +202,38 @@ const SETTINGS: &[Setting] = &[
         "End after this long as not verified, for example 90s or 1h30m; or none [default: 30m]",
     ),
     setting(
+        "receipts",
+        Takes::One,
+        "DIR",
+        "Keep receipts here, so that what was hashed and has not changed since is not hashed again",
+    ),
+    setting(
+        "receipt-key",
+        Takes::One,
+        "FILE",
+        "Authenticate receipts with what is in this file: at least 32 bytes that nobody else has",
+    ),
+    setting(
+        "tls-ca",
+        Takes::One,
+        "FILE",
+        "Trust these roots for TLS as well, in PEM: those of a private authority",
+    ),
+    setting(
+        "hf-token-host",
+        Takes::Lines,
+        "HOST",
+        "A host besides huggingface.co that the Hub's token may go to",
+    ),
+    setting("allow-http", Takes::Switch, "", "Speak to stores without TLS where their address says so"),
+    setting(
+        "metrics-file",
+        Takes::One,
+        "FILE",
+        "Write metrics to this file, as the text collector of Prometheus' node exporter reads them",
+    ),
+    setting("audit-log", Takes::One, "FILE", "Append one line of JSON for each model to this file"),
+    setting(
         "threads",
         Takes::One,
         "N",
@@ -211,7 +268,7 @@ impl Setting {
 
     fn arg(&self) -> Option<Arg> {
         let action = match self.takes {
-            Takes::Pem => return None,
+            Takes::Text => return None,
             Takes::Switch => ArgAction::SetTrue,
             Takes::One => ArgAction::Set,
             Takes::Lines | Takes::Paths => ArgAction::Append,
@@ -230,9 +287,10 @@ impl Setting {
     /// Takes a variable apart. One final newline is dropped: files and YAML blocks have it.
     fn split(&self, text: &OsStr) -> Vec<OsString> {
         let bytes = text.as_bytes();
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        // A text is what was hashed, to the last byte.
+        let bytes = bytes.strip_suffix(b"\n").filter(|_| self.takes != Takes::Text).unwrap_or(bytes);
         let between = match self.takes {
-            Takes::Switch | Takes::One | Takes::Pem => return vec![OsString::from_vec(bytes.to_vec())],
+            Takes::Switch | Takes::One | Takes::Text => return vec![OsString::from_vec(bytes.to_vec())],
             Takes::Lines => b'\n',
             Takes::Paths => b':',
         };
@@ -240,22 +298,91 @@ impl Setting {
     }
 }
 
-fn command() -> Command {
-    Command::new("weightseal-init")
-        .about("Checks models before a pod starts, and ends with 0 only if every one of them passes.")
-        .override_usage(
-            "weightseal-init --model PATH (--policy FILE | --public-key FILE | --certificate-chain FILE | --identity ID --identity-provider URL) [OPTIONS]",
-        )
-        .after_help(
-            "Each option can be given as the variable in brackets instead; the flag wins. Lists hold one value a line, lists of\n\
-             key and certificate files have colons between. WEIGHTSEAL_PUBLIC_KEY_PEM and WEIGHTSEAL_CERTIFICATE_CHAIN_PEM hold\n\
-             the PEM text itself.\n\n\
-             Exit codes: 0 verified (or admitted by warn mode), 1 rejected, 2 misuse, 3 could not tell. This help ends with 2,\n\
-             since it verifies nothing.",
-        )
-        .disable_version_flag(true)
-        .args(SETTINGS.iter().filter_map(Setting::arg))
+/// What only `watch` has.
+const OF_WATCH: &[Setting] = &[
+    setting(
+        "interval",
+        Takes::One,
+        "DURATION",
+        "Compare the stamps of all files this often; no byte is read for it [default: 1m]",
+    ),
+    setting("full-every", Takes::One, "DURATION", "Hash every byte again this often [default: 24h]"),
+    setting(
+        "rate",
+        Takes::One,
+        "SIZE",
+        "Hash at most so much in a second, for example 200Mi [default: no limit]",
+    ),
+    setting(
+        "state",
+        Takes::One,
+        "DIR",
+        "Where the state is kept that probe reads: an emptyDir of the pod's own",
+    ),
+];
+
+/// What the program was called to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Check models once, before the server starts.
+    Check,
+    /// Check them again and again beside the server.
+    Watch,
 }
+
+impl Task {
+    fn settings(self) -> impl Iterator<Item = &'static Setting> {
+        let own = if self == Task::Watch { OF_WATCH } else { &[] };
+        SETTINGS.iter().chain(own)
+    }
+
+    fn command(self) -> Command {
+        let trust = "(--policy FILE | --public-key FILE | --certificate-chain FILE | --identity ID --identity-provider URL)";
+        let (about, usage) = match self {
+            Task::Check => (
+                "Checks models before a pod starts, and ends with 0 only if every one of them passes.",
+                format!(
+                    "weightseal-init (--model PATH | --models-under DIR | SRC DEST [SRC DEST ...]) {trust} [OPTIONS]\n       \
+                     weightseal-init watch --state DIR (--model PATH | --models-under DIR) {trust} [OPTIONS]\n       \
+                     weightseal-init probe --state DIR"
+                ),
+            ),
+            Task::Watch => (
+                "Checks models again and again beside their server; weightseal-init probe --state DIR tells how they are.",
+                format!(
+                    "weightseal-init watch --state DIR (--model PATH | --models-under DIR) {trust} [OPTIONS]"
+                ),
+            ),
+        };
+        let command = Command::new("weightseal-init")
+            .about(about)
+            .override_usage(usage)
+            .after_help(
+                "Each option can be given as the variable in brackets instead; the flag wins. Lists hold one value a line, lists of\n\
+                 key and certificate files have colons between. WEIGHTSEAL_PUBLIC_KEY_PEM and WEIGHTSEAL_CERTIFICATE_CHAIN_PEM hold\n\
+                 the PEM text itself, WEIGHTSEAL_POLICY_TEXT a policy. How stores are reached is said by the variables of their own\n\
+                 tools: AWS_*, HF_*, HTTPS_PROXY, SSL_CERT_FILE.\n\n\
+                 Exit codes: 0 verified (or admitted by warn mode), 1 rejected, 2 misuse, 3 could not tell. This help ends with 2,\n\
+                 since it verifies nothing.",
+            )
+            .disable_version_flag(true)
+            .args(self.settings().filter_map(Setting::arg));
+        match self {
+            Task::Watch => command,
+            Task::Check => command.arg(
+                Arg::new(PAIRS)
+                    .value_name("SRC DEST")
+                    .num_args(1..)
+                    .action(ArgAction::Append)
+                    .value_parser(value_parser!(OsString))
+                    .help("Pull the model SRC (s3://, hf:// or a path) into the folder DEST and verify it on its way"),
+            ),
+        }
+    }
+}
+
+/// What the arguments without a flag are called here.
+const PAIRS: &str = "pairs";
 
 /// What was given for one setting, and by what.
 #[derive(Debug)]
@@ -282,12 +409,20 @@ impl From<Error> for Refused {
 
 /// What was given, by flag.
 #[derive(Debug)]
-pub(crate) struct Given(BTreeMap<&'static str, Value>);
+pub(crate) struct Given {
+    values: BTreeMap<&'static str, Value>,
+    /// The arguments without a flag.
+    pub(crate) pairs: Vec<OsString>,
+}
 
 impl Given {
     /// Reads flags and variables; `args` begins with the program's name.
-    pub(crate) fn read(args: &[OsString], variables: &[(OsString, OsString)]) -> Result<Self, Refused> {
-        let matches = command().try_get_matches_from(args).map_err(|error| match error.kind() {
+    pub(crate) fn read(
+        task: Task,
+        args: &[OsString],
+        variables: &[(OsString, OsString)],
+    ) -> Result<Self, Refused> {
+        let matches = task.command().try_get_matches_from(args).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp => Refused::Help(error.to_string()),
             _ => Refused::Misuse(wrong_argument(&error)),
         })?;
@@ -295,14 +430,14 @@ impl Given {
         for (name, text) in
             variables.iter().filter(|(name, _)| name.as_bytes().starts_with(PREFIX.as_bytes()))
         {
-            let setting = SETTINGS.iter().find(|setting| *name == *setting.variable()).ok_or_else(|| {
+            let setting = task.settings().find(|setting| *name == *setting.variable()).ok_or_else(|| {
                 bad(format!("the variable {} is unknown", Shown(&name.to_string_lossy()))).with_help(
                     "see --help; of a Service of this name: set enableServiceLinks to false in the pod",
                 )
             })?;
             given.insert(setting.flag, Value { by: setting.variable(), values: setting.split(text) });
         }
-        for setting in SETTINGS.iter().filter(|setting| setting.takes != Takes::Pem) {
+        for setting in task.settings().filter(|setting| setting.takes != Takes::Text) {
             let values: Vec<OsString> = match setting.takes {
                 Takes::Switch if matches.get_flag(setting.flag) => vec!["true".into()],
                 Takes::Switch => continue,
@@ -317,22 +452,39 @@ impl Given {
                 .with_help("give it a value, or leave it out")
                 .into());
         }
-        Ok(Given(given))
+        let pairs = match task {
+            Task::Check => matches.get_many(PAIRS).into_iter().flatten().cloned().collect(),
+            Task::Watch => Vec::new(),
+        };
+        Ok(Given { values: given, pairs })
+    }
+
+    /// Everything that was given but for these flags, as one text that no other settings have.
+    pub(crate) fn context(&self, without: &[&str]) -> String {
+        let mut text = String::new();
+        for (flag, value) in self.values.iter().filter(|(flag, _)| !without.contains(flag)) {
+            text.push_str(&format!("{flag} {}", value.values.len()));
+            for value in &value.values {
+                text.push_str(&format!(" {}:{:?}", value.len(), value));
+            }
+            text.push('\n');
+        }
+        text
     }
 
     /// Whether something was given.
     pub(crate) fn has(&self, flag: &str) -> bool {
-        self.0.contains_key(flag)
+        self.values.contains_key(flag)
     }
 
     /// By what it was given: the flag, or the variable.
     pub(crate) fn by(&self, flag: &str) -> Option<&str> {
-        self.0.get(flag).map(|value| value.by.as_str())
+        self.values.get(flag).map(|value| value.by.as_str())
     }
 
     /// Paths.
     pub(crate) fn paths(&self, flag: &str) -> Vec<PathBuf> {
-        self.0.get(flag).into_iter().flat_map(|value| &value.values).map(PathBuf::from).collect()
+        self.values.get(flag).into_iter().flat_map(|value| &value.values).map(PathBuf::from).collect()
     }
 
     /// The one path.
@@ -342,7 +494,7 @@ impl Given {
 
     /// Texts.
     pub(crate) fn texts(&self, flag: &str) -> Result<Vec<String>, Error> {
-        let Some(value) = self.0.get(flag) else { return Ok(Vec::new()) };
+        let Some(value) = self.values.get(flag) else { return Ok(Vec::new()) };
         let text = |text: &OsString| {
             text.to_str().map(str::to_owned).ok_or_else(|| bad(format!("{} is not valid UTF-8", value.by)))
         };
@@ -395,7 +547,7 @@ pub(crate) fn look_for(
     args: &[OsString],
     variables: &[(OsString, OsString)],
 ) -> Option<OsString> {
-    let setting = SETTINGS.iter().find(|setting| setting.flag == flag)?;
+    let setting = Task::Watch.settings().find(|setting| setting.flag == flag)?;
     let (flag, assigned) = (format!("--{flag}"), format!("--{flag}="));
     let mut args = args.iter();
     let mut found = None;

@@ -1,15 +1,13 @@
-use std::path::Path;
-
 use super::*;
 
 fn config(args: &[&str]) -> Config {
     let args: Vec<_> =
         ["x", "--model=/a", "--model=/b", "--public-key=/k"].iter().chain(args).map(Into::into).collect();
-    Config::read(&args, &[]).unwrap()
+    Config::read(Task::Check, &args, &[]).unwrap()
 }
 
-fn verified(path: &Path) -> Arc<Report> {
-    let mut report = Report::new(path.to_string_lossy(), None, Mode::Enforce);
+fn verified(target: &Target) -> Arc<Report> {
+    let mut report = Report::new(target.name(), None, Mode::Enforce);
     report.conclude();
     Arc::new(report)
 }
@@ -38,8 +36,8 @@ fn supervised(
 }
 
 fn report_all(config: &Config) -> impl FnOnce(&Reports) + Send + 'static {
-    let models = config.models.clone();
-    move |reports| lock(reports).extend(models.iter().map(|path| verified(path)))
+    let targets = config.targets.clone();
+    move |reports| lock(reports).reports.extend(targets.iter().map(verified))
 }
 
 fn hang() {
@@ -57,11 +55,11 @@ fn a_job_that_reports_every_model_is_believed() {
 #[test]
 fn a_job_that_ends_early_or_panics_is_no_success_not_even_in_warn_mode() {
     for config in [config(&[]), config(&["--mode=warn"])] {
-        let first = config.models[0].clone();
+        let first = config.targets[0].clone();
         let ended = supervised(&config, &[], |_| {});
         assert_eq!(ended, (3, vec![String::new(), "panicked".into(), "panicked".into()]));
         let panicked = supervised(&config, &[], move |reports| {
-            lock(reports).push(verified(&first));
+            lock(reports).reports.push(verified(&first));
             panic!("as told");
         });
         assert_eq!(panicked, (3, vec!["panicked".into(), String::new(), "panicked".into()]));
@@ -93,4 +91,52 @@ fn after_a_signal_nothing_passes() {
     let config = config(&[]);
     let (code, found) = supervised(&config, &[SIGTERM], report_all(&config));
     assert_eq!((code, found), (3, vec!["interrupted".to_owned(), String::new(), String::new()]));
+}
+
+#[test]
+fn what_comes_below_a_folder_after_its_models_were_found_is_no_success() {
+    let dir = testkit::temporary().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let add = |name: &str| {
+        std::fs::create_dir_all(path(name)).unwrap();
+        std::fs::write(path(name).join("model.sig"), name).unwrap();
+    };
+    add("models/a/one");
+    let args = ["x".into(), "--public-key=/k".into(), "--models-under".into(), path("models").into()];
+    let config = Config::read(Task::Check, &args, &[]).unwrap();
+    let target = config.targets[0].clone();
+    let trust = Err(Error::new(Code::TrustMissing, "not asked for"));
+    let look = |found| below(&config, &target, found, &trust, &Run::new());
+    let find = || match look(None) {
+        Below::Models(models, found) => (models.len(), found),
+        _ => panic!("no models were found"),
+    };
+    let codes = |below| match below {
+        Below::Nothing => String::new(),
+        Below::Report(report) => {
+            report.findings.iter().map(|finding| finding.code.name()).collect::<Vec<_>>().join(" ")
+        }
+        Below::Models(..) => panic!("they were found before"),
+    };
+    let (models, found) = find();
+    assert_eq!((models, codes(look(Some(found)))), (1, String::new()));
+
+    let (_, found) = find();
+    add("models/a/two");
+    assert_eq!(codes(look(Some(found))), "changed-while-read");
+    let (models, found) = find();
+    assert_eq!(models, 2);
+    std::fs::write(path("models/a/x.py"), "x").unwrap();
+    assert_eq!(codes(look(Some(found))), "file-unsigned changed-while-read");
+    let (_, found) = find();
+    std::fs::remove_file(path("models/a/x.py")).unwrap();
+    assert_eq!(codes(look(Some(found))), "changed-while-read");
+    // Another folder of the same name.
+    let (_, found) = find();
+    std::fs::rename(path("models/a/two"), path("aside")).unwrap();
+    add("models/a/two");
+    assert_eq!(codes(look(Some(found))), "changed-while-read");
+    let (_, found) = find();
+    std::fs::remove_dir_all(path("models")).unwrap();
+    assert_eq!(codes(look(Some(found))), "model-absent");
 }

@@ -211,6 +211,13 @@ codes! {
     FileNameInvalid, "file-name-invalid", Rejected, "a file's name is not valid UTF-8, too long to be signed, or leads out of its folder", "rename the file";
     EncryptionNotExpected, "encryption-not-expected", Rejected, "a file is not encrypted in the store as was demanded", "put the file into the store again, under the key that was meant";
 
+    // Load set.
+    LoadSetUnsigned, "load-set-unsigned", Rejected, "a file that model servers load is not signed, and was hidden from the check", "remove it, or sign the model with it";
+    LoadSetIncomplete, "load-set-incomplete", Rejected, "an index, a configuration or a part of a file names a file that is neither in the model nor signed", "fetch the model again, whole; when it stays so, ask its signer";
+    LoadSetInvalid, "load-set-invalid", Rejected, "a file that model servers load is not as its format has it", "do not load this model; ask its signer for a whole one";
+    RemoteCode, "remote-code", Rejected, "the model has code of another repository loaded, which nobody signed with it", "put the code into the model, and sign both";
+    BaseModelNotExpected, "base-model-not-expected", Rejected, "the adapter builds on another model than the policy demands, or the model is no adapter", "check which adapter was meant";
+
     // Could not tell.
     ChangedWhileRead, "changed-while-read", CouldNotTell, "the model changed while it was read", "try again when nobody writes to it";
     PermissionDenied, "permission-denied", CouldNotTell, "something could not be read for lack of permission", "run as a user who may read it";
@@ -245,6 +252,7 @@ codes! {
     OutputExists, "output-exists", Misuse, "the output would replace a file that is not a signature", "choose another name, or force it";
     PolicyAbsent, "policy-absent", Misuse, "there is no policy file at the place that was given", "check the path";
     PolicyAmbiguous, "policy-ambiguous", Misuse, "several rules of the policy are for this model, and none of them is more specific", "make the pattern of one of them more specific";
+    PolicyNotExpected, "policy-not-expected", Misuse, "the policy is not the one whose digest was given, or trusts what lies in files of its own", "restore the policy, or give the digest of the new one (sha256sum policy.yaml); put keys and certificates into the policy itself";
     PolicyInvalid, "policy-invalid", Misuse, "the policy cannot be used", "correct the policy";
 }
 

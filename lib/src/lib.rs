@@ -48,10 +48,12 @@ mod hash;
 mod http;
 mod keys;
 pub mod limits;
+mod loadset;
 mod manifest;
 mod model;
 mod policy;
 mod pull;
+mod receipt;
 mod report;
 #[cfg(any(feature = "hub", feature = "s3", feature = "sigstore-tuf"))]
 mod rt;
@@ -60,6 +62,7 @@ mod safetensors;
 mod shown;
 mod sign;
 mod source;
+mod stamps;
 mod sys;
 #[cfg(feature = "sigstore")]
 mod trust;
@@ -76,6 +79,7 @@ pub use hash::{DEFAULT_SHARD_SIZE, Hashes, Hashing, Job, Plan, Sink, hash};
 #[cfg(any(feature = "hub", feature = "sigstore-tuf"))]
 pub use http::Http;
 pub use keys::{KeyType, Passphrase, PrivateKey, PublicKey};
+pub use loadset::{LoadKind, LoadSet, LoadSetFile, RemoteCode};
 pub use manifest::{
     Algorithm, Digest, Manifest, ManifestFile, Method, Resource, ResourceName, Serialization,
 };
@@ -85,9 +89,10 @@ pub use policy::{
     RevokedCounts, VerifiedStatement, model_id_of,
 };
 pub use pull::Pull;
+pub use receipt::Receipts;
 pub use report::{
-    Assurance, Binding, Bytes, Counts, Finding, Identity, LoggedAt, PolicyReport, ProvenTime, REPORT_VERSION,
-    Report, RootOrigin, RootSource, SignatureReport, Verdict,
+    Assurance, Binding, Bytes, Counts, Finding, Identity, LoadSetReport, LoggedAt, PolicyReport, ProvenTime,
+    REPORT_VERSION, ReceiptReport, Report, RootOrigin, RootSource, SignatureReport, Verdict,
 };
 pub use run::{Cancel, Clock, Events, FixedClock, NoEvents, ReadMode, Run, SystemClock};
 pub use shown::{Shown, json, write_json};
@@ -107,7 +112,8 @@ pub use source::{
     memory::Memory,
     uri::{HubUri, ModelUri, RepoKind, S3Uri},
 };
-pub use sys::{lanes::Kernel, sigbus};
+pub use stamps::{Stamps, Written};
+pub use sys::{cache::memory_limit, lanes::Kernel, sigbus};
 #[cfg(feature = "sigstore-tuf")]
 pub use trust::Refresh;
 #[cfg(feature = "sigstore")]

@@ -36,8 +36,20 @@ pub const POLICY_DEPTH: usize = 32;
 /// Largest key, certificate or passphrase file that is read, in bytes.
 pub const KEY_BYTES: u64 = 1 << 20;
 
+/// Largest receipt that is read, in bytes; the ones that are written have under 1 KiB, whatever the model.
+pub const RECEIPT_BYTES: u64 = 16 << 10;
+
 /// Largest safetensors header that is read to name tensors, in bytes.
 pub const SAFETENSORS_HEADER_BYTES: u64 = 16 << 20;
+
+/// Largest configuration or index that is read to tell what a model server would load, in bytes.
+pub const LOADED_JSON_BYTES: u64 = 32 << 20;
+
+/// Most keys of such a file, and of a safetensors header.
+pub const LOADED_KEYS: usize = 1_000_000;
+
+/// Most such files of one model.
+pub const LOADED_DOCUMENTS: usize = 10_000;
 
 /// Most threads that hash at once.
 pub const THREADS: usize = 256;

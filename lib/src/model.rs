@@ -8,11 +8,12 @@ use std::{
 };
 
 use crate::{
-    Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Run,
+    Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Receipts, Run,
     access::Opened,
     bundle::{Release, Statement},
     code::Code,
     hash::Hashing,
+    loadset::{self, Demand, LoadSet},
     manifest::Manifest,
     policy::{Pattern, VerifiedStatement},
     report::{Assurance, Finding, Report},
@@ -24,6 +25,7 @@ use crate::{
 pub(crate) mod content;
 mod measure;
 mod paths;
+mod receipts;
 mod stated;
 
 use content::Agreement;
@@ -32,6 +34,8 @@ use content::Agreement;
 #[derive(Clone, Debug)]
 pub struct Model {
     source: Arc<dyn Source>,
+    /// The same, where it is this disk.
+    local: Option<Arc<Local>>,
     /// The model's folder on disk, free of links; none for a single file and elsewhere.
     folder: Option<PathBuf>,
     /// Where it is, as far as that can be said.
@@ -49,6 +53,9 @@ pub struct Model {
     unsigned: bool,
     /// What a policy file says may be unsigned.
     may_be_unsigned: Vec<Pattern>,
+    /// What the policy demands of the load set, where it does.
+    load_set: Option<Demand>,
+    receipts: Option<Receipts>,
 }
 
 impl Model {
@@ -60,7 +67,9 @@ impl Model {
         let given = path.as_ref().to_owned();
         let local = Local::open(path)?;
         let folder = (!local.is_single_file()).then(|| local.path().to_owned());
-        Ok(Model { folder, uri: Some(ModelUri::Path(given)), ..Model::from_source(local) })
+        let (local, uri) = (Arc::new(local), Some(ModelUri::Path(given)));
+        let source = Arc::clone(&local);
+        Ok(Model { source, local: Some(local), folder, uri, ..Model::from_source(Memory::default()) })
     }
 
     /// A model wherever it is: on disk, in S3, on the Hub. A branch on the Hub is resolved once, here; where the cache of the
@@ -92,6 +101,7 @@ impl Model {
     pub fn from_source(source: impl Source + 'static) -> Self {
         Model {
             source: Arc::new(source),
+            local: None,
             folder: None,
             uri: None,
             given: None,
@@ -104,6 +114,8 @@ impl Model {
             symlinks: false,
             unsigned: false,
             may_be_unsigned: Vec::new(),
+            load_set: None,
+            receipts: None,
         }
     }
 
@@ -193,6 +205,16 @@ impl Model {
         self
     }
 
+    /// Keeps receipts: what was hashed in full is not hashed again as long as nothing has changed. Only in enforce mode, on
+    /// ext4, XFS and Btrfs, where nothing is tolerated and nobody but root and whom this process runs as may write the files;
+    /// else, and on any doubt, every byte is hashed, and [`Report::receipt`] says why. Giving them is the yes to their use,
+    /// unless the policy demands [`Assurance::Hashed`]. A [pull](Model::pull) reads every byte and takes no notice of them.
+    #[must_use]
+    pub fn receipts(mut self, receipts: Receipts) -> Self {
+        self.receipts = Some(receipts);
+        self
+    }
+
     /// Lists and hashes the model: what would be signed.
     ///
     /// # Errors
@@ -200,6 +222,15 @@ impl Model {
     /// could be taken for a pattern.
     pub fn manifest(&self, hashing: &Hashing, run: &Run) -> Result<Manifest, Error> {
         measure::manifest(self, hashing, run)
+    }
+
+    /// What a model server would load of the model as it is now, and what is wrong with that. Nothing is verified, and no
+    /// weights are read but for the headers of safetensors files.
+    ///
+    /// # Errors
+    /// When the model could not be listed or read as a whole.
+    pub fn load_set(&self, run: &Run) -> Result<LoadSet, Error> {
+        loadset::of_model(self, run)
     }
 
     /// Signs the model as it is now.
@@ -321,6 +352,7 @@ impl Model {
             );
             return Err(Error::new(Code::StatementsUnlike, what));
         }
+        let mut receipt = receipts::attempt(&model, policy, bundles, statements);
         let mut hashed = content::Hashed::default();
         let mut checked: Vec<&Manifest> = Vec::new();
         for statement in statements {
@@ -328,8 +360,8 @@ impl Model {
             if !checked.contains(&manifest) {
                 checked.push(manifest);
                 let hashed = (statements.len() > 1).then_some(&mut hashed);
-                content::check(&model, manifest, hashed, run, report)?;
-                report.assurance = Some(assurance);
+                let used = content::check(&model, manifest, hashed, receipt.as_mut(), run, report)?;
+                report.assurance = Some(if used { Assurance::Receipt } else { assurance });
             }
             if run.fails_fast() && !report.findings.is_empty() {
                 break;
@@ -340,6 +372,7 @@ impl Model {
             let what = format!("the signatures say different things of {model}, and all proved to be right");
             report.findings.push(Finding::new(Code::StatementsDiffer, what));
         }
+        report.receipt = receipt.map(|receipt| receipt.finish(report.findings.is_empty()));
         Ok(())
     }
 
@@ -374,12 +407,23 @@ impl Model {
             model.symlinks = content.symlinks;
             model.may_be_unsigned.clone_from(&content.unsigned);
         }
+        model.load_set = policy.demanded_load_set();
         model
     }
 
     /// Where its files are.
     pub(crate) fn source(&self) -> &dyn Source {
         &*self.source
+    }
+
+    /// The names of the signatures that are left out.
+    pub(crate) fn signature_names(&self) -> &[String] {
+        &self.signatures
+    }
+
+    /// Whether links that stay in it are followed.
+    pub(crate) fn follows_links(&self) -> bool {
+        self.symlinks
     }
 
     /// Its folder on disk, free of links, if it has one.
@@ -390,7 +434,10 @@ impl Model {
     /// A copy of it on disk, to which the same settings apply, with this one more file left out as a signature.
     pub(crate) fn copied_to(&self, local: Local, signature: &str) -> Model {
         let mut model = Model { folder: Some(local.path().to_owned()), ..self.clone() };
-        (model.source, model.uri) = (Arc::new(local), None);
+        (model.source, model.local, model.uri) = (Arc::new(local), None, None);
+        if let Some(demand) = &mut model.load_set {
+            demand.names_only = true;
+        }
         model.signatures.push(signature.to_owned());
         model
     }

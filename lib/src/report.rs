@@ -405,6 +405,23 @@ pub struct PolicyReport {
     pub mode: Mode,
 }
 
+/// What became of the receipt on a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReceiptReport {
+    /// Whether one stood in for hashing.
+    pub used: bool,
+    /// Whether one was written: everything was hashed in this run.
+    pub written: bool,
+    /// When everything that it stands for was hashed, as RFC 3339 in UTC.
+    pub hashed_at: Option<String>,
+    /// How many files the kernel itself has measured and lets nobody write (fs-verity).
+    pub measured: u64,
+    /// Why none was used.
+    pub why: Option<String>,
+    /// Why none could be written, where one was due.
+    pub not_written: Option<String>,
+}
+
 /// How many of what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -418,6 +435,19 @@ pub struct Counts {
     pub unsigned: u64,
     /// Links that were followed.
     pub links: u64,
+    /// Signed files that are not there, and need not be by the policy.
+    pub missing: u64,
+}
+
+/// What a model server would load of a model, where a policy demanded that it be checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadSetReport {
+    /// How many files: all of them are signed where the model is verified.
+    pub files: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// On which model it builds, where it is an adapter, as its configuration says; not escaped.
+    pub base_model: Option<String>,
 }
 
 /// The whole outcome of a check of one model.
@@ -439,12 +469,17 @@ pub struct Report {
     pub policy: Option<PolicyReport>,
     /// How much the check is worth, where it came that far.
     pub assurance: Option<Assurance>,
+    /// What became of receipts; none, and absent from JSON, where none are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptReport>,
     /// The bundles that were given.
     pub signatures: Vec<SignatureReport>,
     /// What bound the model; empty when only its content did, so that any other model of the same signer would pass in its place.
     pub bound: Vec<Binding>,
     /// How many of what.
     pub counts: Counts,
+    /// What would be loaded, where the policy demanded that it be checked.
+    pub load_set: Option<LoadSetReport>,
     /// Bytes that were read and hashed.
     pub bytes: u64,
     /// What hashed them: the kernel of SHA-256 by its name (`sha-ni`, `avx512`, ...), `blake3` or `blake2b`; none where
@@ -469,9 +504,11 @@ impl Report {
             mode,
             policy: None,
             assurance: None,
+            receipt: None,
             signatures: Vec::new(),
             bound: Vec::new(),
             counts: Counts::default(),
+            load_set: None,
             bytes: 0,
             kernel: None,
             seconds: 0.0,

@@ -12,10 +12,12 @@
 //! | [`faults`] | a server that goes wrong in front of a real one |
 //! | [`range_faults`] | a proxy that goes wrong where ranges of an object are read |
 //! | [`http`] | as much HTTP as these need |
+//! | [`image`] | container images, written and read without a program that builds them |
 //! | [`keeper`] | servers that never outlive whoever started them |
 //! | `forge` | a Sigstore instance that runs nowhere and signs whatever a test wants (feature `pki`) |
 //! | `hub` | a double of the Hugging Face Hub, and its real clients (feature `pki`) |
 //! | [`tuf`] | a real TUF repository and a server for it that can misbehave |
+//! | [`volume`] | file systems of a test's own |
 //! | [`run`] | a command with its exit code and its whole output |
 //! | [`skip`] | leaving a test out aloud, and never in CI |
 //! | [`digest`] | the SHA-256 of a file |
@@ -32,6 +34,7 @@ mod go;
 pub mod http;
 #[cfg(feature = "pki")]
 pub mod hub;
+pub mod image;
 pub mod keeper;
 pub mod kubernetes;
 pub mod models;
@@ -46,6 +49,7 @@ pub mod s3;
 pub mod sigstore;
 pub mod skip;
 pub mod tuf;
+pub mod volume;
 
 pub use dirs::{target_dir, temporary, workspace};
 pub use run::{Ended, capture, capture_within};

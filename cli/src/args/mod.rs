@@ -148,6 +148,8 @@ pub(crate) enum Command {
     Pull(Box<PullArgs>),
     /// Print the root digest of a model, which names exactly this release of it
     Digest(DigestArgs),
+    /// List what a model server would load of a model, and what is wrong with that; verifies nothing
+    Loadset(LoadsetArgs),
     /// Show what a signature claims, verifying nothing
     Inspect(InspectArgs),
     /// Make a key pair: NAME.key (readable by its owner only) and NAME.pub
@@ -193,6 +195,27 @@ pub(crate) struct DigestArgs {
 
     #[command(flatten)]
     pub(crate) content: ModelArgs,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) stores: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoadsetArgs {
+    /// The model: a folder, a single file, s3://bucket/prefix or hf://org/name@revision
+    #[arg(value_hint = ValueHint::AnyPath, value_parser = values::PlaceParser)]
+    pub(crate) model: ModelUri,
+
+    /// The signature that says which of the files are signed, if it is not MODEL/model.sig; it is not verified
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = values::PlaceParser)]
+    pub(crate) signature: Option<ModelUri>,
+
+    /// Follow symbolic links that stay in the model
+    #[arg(long)]
+    pub(crate) allow_symlinks: bool,
 
     #[command(flatten)]
     pub(crate) run: RunArgs,

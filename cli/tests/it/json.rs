@@ -22,6 +22,7 @@ pub(crate) struct Report {
     signatures: Vec<Signature>,
     bound: Vec<Binding>,
     counts: Counts,
+    load_set: Option<LoadSet>,
     bytes: u64,
     kernel: Option<String>,
     seconds: f64,
@@ -125,6 +126,15 @@ struct Counts {
     ignored: u64,
     unsigned: u64,
     links: u64,
+    missing: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoadSet {
+    files: u64,
+    bytes: u64,
+    base_model: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -351,6 +361,9 @@ struct Demands {
     signed_after: Option<String>,
     assurance: String,
     unsigned: Vec<String>,
+    load_set: bool,
+    base_model: Option<String>,
+    missing: Vec<String>,
     allow_symlinks: bool,
     revoked: RevokedCounts,
 }

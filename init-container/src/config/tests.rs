@@ -6,7 +6,7 @@ fn read(args: &[&str]) -> Result<Config, Refused> {
         .chain(args)
         .map(OsString::from)
         .collect();
-    Config::read(&args, &[])
+    Config::read(Task::Check, &args, &[])
 }
 
 fn misuse(args: &[&str]) -> (Code, String) {
@@ -48,10 +48,32 @@ fn durations_and_sizes_are_read_or_refused() {
 fn what_contradicts_itself_is_misuse() {
     assert_eq!(
         misuse(&["--model", "/n", "--name", "x"]),
-        (Code::ArgumentsConflict, "--name says something of one model, and there are 2".into())
+        (Code::ArgumentsConflict, "--name says something of one model, and there may be others".into())
     );
     assert_eq!(misuse(&["--certificate-identity", "x"]).0, Code::ArgumentsConflict);
-    assert_eq!(misuse(&["--model", "s3://b/m"]).0, Code::FeatureMissing);
+    for args in [
+        &["--name", "x", "--models-under", "/d"][..],
+        &["--mode", "warn", "/src", "/dest"],
+        &["--policy-sha256", &"0".repeat(64)],
+    ] {
+        assert_eq!(misuse(args).0, Code::ArgumentsConflict, "{args:?}");
+    }
+    // What was checked in a store is not what is loaded, unless it is pulled; the Hub's cache is on disk.
+    assert_eq!(misuse(&["--model", "s3://b/m"]).0, Code::BadArgument);
+    for args in [
+        &["--model", "s3://b/m", "--mode=warn"][..],
+        &["--model", "hf://o/m@v1"],
+        &["s3://b/m", "/d"],
+        &["/s", "/d"],
+    ] {
+        assert!(read(args).is_ok(), "{args:?}");
+    }
+    for args in [&["/s"][..], &["/s", "/d", "/s"], &["/s", ""], &["/s", "s3://b/m"], &["watch", "/d", "/s"]] {
+        assert_eq!(misuse(args).0, Code::BadArgument, "{args:?}");
+    }
+    for args in [&["s3://b/m?X-Amz-Signature=x", "/d"][..], &["ftp://b/m", "/d"], &["hf://m@v1/..", "/d"]] {
+        assert_eq!(misuse(args).0, Code::UriInvalid, "{args:?}");
+    }
     let digest = "0".repeat(63);
     for args in [
         ["--require", "0"],
@@ -67,11 +89,11 @@ fn what_contradicts_itself_is_misuse() {
     }
     let variables =
         [("WEIGHTSEAL_MODEL".into(), "/m".into()), ("WEIGHTSEAL_PUBLIC_KEY_PEM".into(), "x".into())];
-    assert!(Config::read(&["x".into()], &variables).is_ok());
+    assert!(Config::read(Task::Check, &["x".into()], &variables).is_ok());
     assert!(
-        matches!(Config::read(&["x".into(), "--public-key=/k".into()], &variables), Err(Refused::Misuse(error)) if error.code() == Code::ArgumentsConflict)
+        matches!(Config::read(Task::Check, &["x".into(), "--public-key=/k".into()], &variables), Err(Refused::Misuse(error)) if error.code() == Code::ArgumentsConflict)
     );
     assert!(
-        matches!(Config::read(&["x".into()], &variables[..1]), Err(Refused::Misuse(error)) if error.code() == Code::TrustMissing)
+        matches!(Config::read(Task::Check, &["x".into()], &variables[..1]), Err(Refused::Misuse(error)) if error.code() == Code::TrustMissing)
     );
 }

@@ -43,7 +43,7 @@ fn a_model_as_it_was_signed_passes_and_clears_the_termination_log() {
 fn settings_come_by_variable_as_well() {
     let volume = Volume::new();
     volume.change("README.md", 0);
-    fs::write(volume.model().join("extra.txt"), "x").unwrap();
+    fs::write(volume.model().join("extra.png"), "x").unwrap();
     let mut command = program();
     command
         .env("WEIGHTSEAL_MODEL", format!("{}\n", volume.model().display()))

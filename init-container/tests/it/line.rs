@@ -17,6 +17,8 @@ pub(crate) struct Line {
     pub(crate) seconds: f64,
     pub(crate) findings: Vec<Finding>,
     pub(crate) models: Vec<Model>,
+    pub(crate) more_models: usize,
+    pub(crate) notes: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) assurance: Option<String>,
     pub(crate) signatures: Vec<Signature>,
     pub(crate) bound: Vec<Binding>,
+    pub(crate) load_set: Option<LoadSet>,
+    pub(crate) receipt: Option<Receipt>,
     pub(crate) counts: Counts,
     pub(crate) bytes: u64,
     pub(crate) kernel: Option<String>,
@@ -115,6 +119,26 @@ pub(crate) struct Counts {
     pub(crate) ignored: u64,
     pub(crate) unsigned: u64,
     pub(crate) links: u64,
+    pub(crate) missing: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoadSet {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) base_model: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Receipt {
+    pub(crate) used: bool,
+    pub(crate) written: bool,
+    pub(crate) hashed_at: Option<String>,
+    pub(crate) measured: u64,
+    pub(crate) why: Option<String>,
+    pub(crate) not_written: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,11 +12,17 @@ mod admitted;
 mod ended;
 mod kubelet;
 mod line;
+mod loaded;
 mod manifests;
 mod manifests_audit;
+mod pinned;
 mod pod;
 mod policy;
+mod pulled;
+mod recorded;
 mod refused;
+mod under;
+mod watched;
 
 use std::{
     ffi::OsStr,

@@ -106,7 +106,8 @@ fn misuse_ends_with_2_in_either_mode_and_is_told_where_it_was_asked_to_be() {
             (&["--model", &path("none")], "model-absent"),
             (&["--no-such-flag"], "bad-argument"),
             (&["--expect-digest", "latest"], "bad-argument"),
-            (&["--model", "s3://bucket/model?X-Amz-Signature=secret"], "feature-missing"),
+            (&["--model", "s3://bucket/model?X-Amz-Signature=secret"], "uri-invalid"),
+            (&["/secret"], "bad-argument"),
             (&["--model", "/other", "--name", "x"], "arguments-conflict"),
         ] {
             let ended = volume.run(&[&["--mode", mode], args].concat());

@@ -10,7 +10,9 @@ use crate::{
     Error, Run,
     code::Code,
     hash::{Hashes, Job, Plan, hash},
-    manifest::{Algorithm, Digest, Manifest, ManifestFile, Method},
+    loadset::Compared,
+    manifest::{Algorithm, Digest, Manifest, ManifestFile, Method, Resource},
+    receipt::Attempt,
     report::{Finding, Report},
     safetensors::Tensors,
     shown::Shown,
@@ -33,7 +35,7 @@ impl Hashed {
 }
 
 /// Checks a model against a manifest; what is found goes into the report. `hashed` has what earlier statements needed, and is
-/// added to where there are later ones.
+/// added to where there are later ones. Returns whether a receipt stood in for hashing.
 ///
 /// # Errors
 /// When the check as a whole could not be made. What was found until then stands in the report.
@@ -41,16 +43,24 @@ pub(super) fn check(
     model: &Model,
     manifest: &Manifest,
     hashed: Option<&mut Hashed>,
+    receipt: Option<&mut Attempt<'_>>,
     run: &Run,
     report: &mut Report,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let base_name = model.source.base_name();
     let named = Named::take(model, manifest, &base_name, run, report)?;
+    let by_receipt = receipt.is_some_and(|receipt| named.has_receipt(receipt, run, report));
     let mut digests = |plan: &Plan<'_>| match model.release.stated {
         true => stated::digests(plan, &*model.source, run),
+        false if by_receipt => Ok(Hashes::expected(plan)),
         false => hash(plan, &*model.source, None, run),
     };
-    named.check(hashed, &mut digests, run, report)
+    let read_before = report.bytes;
+    named.check(hashed, &mut digests, run, report)?;
+    if by_receipt {
+        report.bytes = read_before;
+    }
+    Ok(by_receipt)
 }
 
 /// How a plan is hashed; what is pulled is written down on the way.
@@ -87,12 +97,22 @@ impl<'a> Named<'a> {
             tolerate_unsigned: model.unsigned,
             may_be_unsigned: &model.may_be_unsigned,
             most_unsigned: Some(UNSIGNED_FINDINGS),
+            load_set: model.load_set.is_some(),
         };
         // Older implementations call the file of a single-file model "."; whoever verifies a folder finds no such file.
         let wanted = Wanted::new(manifest, if model.source.is_single_file() { base_name } else { "." });
         let listing = Listing::take(&*model.source, &rules, &|name: &str| wanted.signed(name), run)?;
         let first = report.findings.len();
         let pairs = compare(&wanted, &listing, manifest, report);
+        if let Some(demand) = &model.load_set {
+            let listed = pairs
+                .iter()
+                .filter_map(|pair| Some((manifest.files().get(pair.file)?, listing.files.get(pair.entry)?)));
+            let pairs = listed.collect();
+            let signed = |name: &str| wanted.signed(name) == Signed::Yes;
+            Compared { model, demand, manifest, listing: &listing, signed: &signed, pairs }
+                .check(first, run, report)?;
+        }
         let paired: Vec<&Entry> = pairs.iter().filter_map(|pair| listing.files.get(pair.entry)).collect();
         report.findings.extend(model.source.objections(&paired, run)?);
         let enough = run.fails_fast() && report.findings.len() > first;
@@ -113,6 +133,17 @@ impl<'a> Named<'a> {
         self.pairs
             .iter()
             .filter_map(|pair| Some((files.get(pair.file)?, self.listing.files.get(pair.entry)?)))
+    }
+
+    /// Whether a receipt says of every file that it was found as signed, and that nothing changed since.
+    fn has_receipt(&self, receipt: &mut Attempt<'_>, run: &Run, report: &Report) -> bool {
+        if !report.findings.is_empty() || self.pairs.len() != self.manifest.files().len() {
+            return receipt.refuse("the model differs from what is signed".to_owned());
+        }
+        if report.counts.unsigned > 0 || self.listing.tolerated > 0 {
+            return receipt.refuse("files that are not signed are tolerated".to_owned());
+        }
+        receipt.look(&self.files().map(|(_, entry)| entry).collect::<Vec<_>>(), run)
     }
 
     /// Steps 5 to 7: hashes every byte that is signed, by `with`; looks whether the model moved meanwhile; and tells the
@@ -434,20 +465,7 @@ impl<'a> Difference<'a> {
             Ok(actual) if actual == resource.digest => {}
             Ok(actual) => {
                 self.failed.insert(job.entry);
-                let what = match &resource.range {
-                    Some(range) => format!(
-                        "bytes {} to {} of {:?} are not as signed",
-                        range.start,
-                        range.end,
-                        Shown(&entry.name)
-                    ),
-                    None => format!("the file {:?} is not as signed", Shown(&entry.name)),
-                };
-                let mut finding = Finding::new(Code::FileChanged, what)
-                    .about(&*entry.name)
-                    .differs(resource.digest, actual);
-                finding.range.clone_from(&resource.range);
-                self.findings.push(finding);
+                self.findings.push(changed(entry, resource, &actual));
             }
             Err(error) => {
                 // A file that cannot be read is told once, not for every shard.
@@ -457,6 +475,20 @@ impl<'a> Difference<'a> {
             }
         }
     }
+}
+
+/// That a file, or a shard of it, has another digest than was signed.
+pub(crate) fn changed(entry: &Entry, resource: &Resource, actual: &Digest) -> Finding {
+    let what = match &resource.range {
+        Some(range) => {
+            format!("bytes {} to {} of {:?} are not as signed", range.start, range.end, Shown(&entry.name))
+        }
+        None => format!("the file {:?} is not as signed", Shown(&entry.name)),
+    };
+    let mut finding =
+        Finding::new(Code::FileChanged, what).about(&*entry.name).differs(resource.digest, actual);
+    finding.range.clone_from(&resource.range);
+    finding
 }
 
 /// At most this many files that are not signed are told one by one; a store can have millions of them.

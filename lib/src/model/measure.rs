@@ -29,6 +29,7 @@ pub(super) fn manifest(model: &Model, hashing: &Hashing, run: &Run) -> Result<Ma
         tolerate_unsigned: false,
         may_be_unsigned: &[],
         most_unsigned: None,
+        load_set: false,
     };
     let source = &*model.source;
     let nothing_signed = |_: &str| Signed::No;

@@ -140,7 +140,7 @@ impl Policy {
         if let Some(least) = &self.min_version {
             not_before(least, release)?;
         }
-        if release.stated && self.assurance > Assurance::Stated {
+        if release.stated && self.least_assurance() > Assurance::Stated {
             let what = "the signer read no weights, and signed the digests that the store stated";
             return Err(Finding::new(Code::AssuranceTooLow, what)
                 .with_help("have the model signed by who reads it, or accept the assurance \"stated\""));

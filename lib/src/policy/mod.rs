@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     Error,
     code::Code,
+    loadset::Demand,
     manifest::{Algorithm, Digest},
     report::{Assurance, PolicyReport},
     shown::Shown,
@@ -85,9 +86,14 @@ pub struct Policy {
     min_version: Option<Version>,
     signed_after: Option<i64>,
     same_content: bool,
-    assurance: Assurance,
+    /// None where nothing was said.
+    assurance: Option<Assurance>,
     mode: Mode,
     content: Option<Content>,
+    load_set: bool,
+    base_model: Option<String>,
+    /// Signed files that may be missing.
+    missing: Vec<Pattern>,
     origin: Option<PolicyReport>,
 }
 
@@ -122,9 +128,12 @@ impl Policy {
             min_version: None,
             signed_after: None,
             same_content: false,
-            assurance: Assurance::Hashed,
+            assurance: None,
             mode: Mode::Enforce,
             content: None,
+            load_set: false,
+            base_model: None,
+            missing: Vec::new(),
             origin: None,
         }
     }
@@ -208,6 +217,31 @@ impl Policy {
         self
     }
 
+    /// Demands that what a model server would load of the model is exactly what is signed and there, however it may be hidden
+    /// from the check otherwise, and that it loads no code of another repository.
+    #[must_use]
+    pub fn load_set(mut self, check: bool) -> Self {
+        self.load_set = check;
+        self
+    }
+
+    /// Demands that the model is an adapter which builds on this one (`base_model_name_or_path`), and checks the load set.
+    #[must_use]
+    pub fn base_model(mut self, name: impl Into<String>) -> Self {
+        self.base_model = Some(name.into());
+        self
+    }
+
+    /// Lets signed files be missing whose whole names match this pattern, as long as no model server would load them; the load
+    /// set is checked then. May be called several times.
+    ///
+    /// # Errors
+    /// `policy-invalid` for what is no pattern.
+    pub fn may_be_missing(mut self, pattern: &str) -> Result<Self, Error> {
+        self.missing.push(Pattern::new(pattern)?);
+        Ok(self)
+    }
+
     /// Adds what another policy demands of a model and what it revokes: digests, name, versions, time, model. Who is accepted
     /// and how strictly stays as it is.
     ///
@@ -217,6 +251,8 @@ impl Policy {
         both("name", &mut self.name, more.name)?;
         both("version", &mut self.version, more.version)?;
         both("model id", &mut self.model, more.model)?;
+        both("base model", &mut self.base_model, more.base_model)?;
+        self.load_set |= more.load_set;
         self.digests.extend(more.digests);
         self.revoked_keys.extend(more.revoked_keys);
         self.revoked_certificates.extend(more.revoked_certificates);
@@ -264,10 +300,11 @@ impl Policy {
         Ok(self)
     }
 
-    /// The least assurance that passes; [`Assurance::Hashed`] unless it is set.
+    /// The least assurance that passes. Unless it is set every byte is hashed, or was, where whoever verifies keeps
+    /// [`Receipts`](crate::Receipts); set to [`Assurance::Hashed`] it is hashed each time.
     #[must_use]
     pub fn assurance(mut self, least: Assurance) -> Self {
-        self.assurance = least;
+        self.assurance = Some(least);
         self
     }
 
@@ -284,6 +321,16 @@ impl Policy {
         self
     }
 
+    /// What is demanded of the load set, where it is to be checked.
+    pub(crate) fn demanded_load_set(&self) -> Option<Demand> {
+        let (base_model, missing) = (self.base_model.clone(), self.missing.clone());
+        (self.load_set || base_model.is_some() || !missing.is_empty()).then(|| Demand {
+            base_model,
+            missing,
+            names_only: false,
+        })
+    }
+
     pub(crate) fn content(&self) -> Option<&Content> {
         self.content.as_ref()
     }
@@ -297,7 +344,12 @@ impl Policy {
     }
 
     pub(crate) fn least_assurance(&self) -> Assurance {
-        self.assurance
+        self.assurance.unwrap_or(Assurance::Hashed)
+    }
+
+    /// Whether a receipt may stand in for hashing.
+    pub(crate) fn takes_receipts(&self) -> bool {
+        self.assurance != Some(Assurance::Hashed)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Binding, Finding, Identity, Report, SignatureReport, Verdict};
+use super::{
+    Binding, Counts, Finding, Identity, LoadSetReport, ReceiptReport, Report, SignatureReport, Verdict,
+};
 use crate::shown::Shown;
 
 /// At most this many findings are written out; the rest is counted.
@@ -37,6 +39,21 @@ impl fmt::Display for Report {
                 assurance.name(),
                 Aside(&self.counts)
             )?;
+        }
+        if self.counts.missing > 0 {
+            let Counts { signed, missing, .. } = self.counts;
+            writeln!(f, "  {} of {signed} signed files are present", signed.saturating_sub(missing))?;
+        }
+        if let Some(LoadSetReport { files, bytes, base_model }) = &self.load_set {
+            let s = if *files == 1 { "" } else { "s" };
+            write!(f, "  load set: {files} file{s}, {}", Bytes(*bytes))?;
+            if let Some(base) = base_model {
+                write!(f, ", built on {}", Shown(base))?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(receipt) = &self.receipt {
+            writeln!(f, "  receipt: {receipt}")?;
         }
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             write_finding(f, finding)?;
@@ -127,6 +144,26 @@ impl fmt::Display for Identity {
                 write!(f, "{} (vouched for by {})", Shown(identity), Shown(issuer))
             }
         }
+    }
+}
+
+impl fmt::Display for ReceiptReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.hashed_at, &self.why) {
+            (Some(at), _) if self.used => write!(f, "hashed at {at}, unchanged since")?,
+            (_, Some(why)) => write!(f, "not used: {why}")?,
+            (_, None) => f.write_str("not used")?,
+        }
+        if self.written {
+            f.write_str("; written")?;
+        }
+        if let Some(why) = &self.not_written {
+            write!(f, "; not written: {why}")?;
+        }
+        if self.measured > 0 {
+            write!(f, "; {} files measured by the kernel", self.measured)?;
+        }
+        Ok(())
     }
 }
 

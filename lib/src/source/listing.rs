@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Entry, Kind, Source};
-use crate::{Error, Run, code::Code, limits, policy::Pattern, report::Finding, shown::Shown};
+use crate::{
+    Error, LoadKind, Run, code::Code, limits, loadset, policy::Pattern, report::Finding, shown::Shown,
+};
 
 /// What Git keeps beside a model; left out at its top level unless the caller wants it signed.
 pub(crate) const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
@@ -21,6 +23,28 @@ pub(crate) struct Rules<'a> {
     pub(crate) may_be_unsigned: &'a [Pattern],
     /// How many files that are not signed are kept; the others are counted. None for all of them.
     pub(crate) most_unsigned: Option<usize>,
+    /// Whether it is kept in mind what was passed over and would be loaded.
+    pub(crate) load_set: bool,
+}
+
+/// Something that was passed over, is not signed, and would be loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Hidden {
+    pub(crate) name: String,
+    pub(crate) by: By,
+    /// Why it is not known what is in it.
+    pub(crate) unreadable: Option<Finding>,
+}
+
+/// Why something was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Its path is ignored.
+    Ignored,
+    /// Whatever is not signed is tolerated.
+    Tolerated,
+    /// The policy lets it be unsigned.
+    Allowed,
 }
 
 /// A model's files as they count, sorted by name, and what is wrong with the others.
@@ -38,6 +62,10 @@ pub(crate) struct Listing {
     pub(crate) links: u64,
     /// Files that are not signed, and too many to be kept.
     pub(crate) unkept: u64,
+    /// What was passed over and would be loaded, in the order of the names.
+    pub(crate) hidden: Vec<Hidden>,
+    /// The same, and too many to be kept.
+    pub(crate) more_hidden: u64,
     /// Those that are kept.
     unsigned: usize,
 }
@@ -57,6 +85,8 @@ impl Listing {
             tolerated: 0,
             links: 0,
             unkept: 0,
+            hidden: Vec::new(),
+            more_hidden: 0,
             unsigned: 0,
         };
         // Links to folders give names to files that are listed later.
@@ -78,6 +108,7 @@ impl Listing {
         }
         listing.files.sort_by(|a, b| a.name.cmp(&b.name));
         listing.findings.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.hidden.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listing)
     }
 
@@ -103,11 +134,18 @@ impl Listing {
         if !matters {
             if rules.ignore.iter().any(|path| covers(path, &entry.name)) {
                 self.ignored += 1;
+                self.hide(entry, By::Ignored, rules);
                 return;
             }
             let allowed = || rules.may_be_unsigned.iter().any(|pattern| pattern.matches(&entry.name));
+            if is_let_alone(&entry, rules) {
+                self.tolerated += 1;
+                return;
+            }
             if rules.tolerate_unsigned || (entry.kind == Kind::File && allowed()) {
                 self.tolerated += 1;
+                let by = if rules.tolerate_unsigned { By::Tolerated } else { By::Allowed };
+                self.hide(entry, by, rules);
                 return;
             }
         }
@@ -157,6 +195,24 @@ impl Listing {
         self.findings.push(finding.about(entry.name));
     }
 
+    /// Keeps in mind what is passed over, where it would be loaded or may lead to what would be.
+    fn hide(&mut self, entry: Entry, by: By, rules: &Rules<'_>) {
+        let unreadable = match &entry.kind {
+            Kind::Unreadable(why) => Some((**why).clone()),
+            _ => None,
+        };
+        let leads =
+            matches!(entry.kind, Kind::LinkToFolder | Kind::LinkOut | Kind::LinkCycle | Kind::LinkDangling);
+        if !rules.load_set || !(leads || unreadable.is_some() || LoadKind::of(&entry.name).is_some()) {
+            return;
+        }
+        if self.hidden.len() < loadset::FINDINGS {
+            self.hidden.push(Hidden { name: entry.name, by, unreadable });
+        } else {
+            self.more_hidden += 1;
+        }
+    }
+
     /// What is different in a later listing of the same model: names, kinds, links and stamps.
     pub(crate) fn changes(&self, later: &Listing) -> Vec<Finding> {
         let changed = |name: &str, how: &str| {
@@ -181,10 +237,20 @@ impl Listing {
                 findings.push(changed(finding.name.as_deref().unwrap_or_default(), "changed"));
             }
         }
+        let hidden: HashSet<&str> = self.hidden.iter().map(|hidden| hidden.name.as_str()).collect();
+        let appeared = later.hidden.iter().filter(|now| !hidden.contains(now.name.as_str()));
+        findings.extend(appeared.map(|now| changed(&now.name, "appeared")));
         findings.sort_by(|a, b| a.name.cmp(&b.name));
         findings.dedup();
         findings
     }
+}
+
+/// Whether a folder that cannot be read is named by the policy as it is, without a wildcard: `lost+found` at the root of a
+/// volume, which is the system's own.
+fn is_let_alone(entry: &Entry, rules: &Rules<'_>) -> bool {
+    matches!(&entry.kind, Kind::Unreadable(why) if why.code == Code::PermissionDenied)
+        && rules.may_be_unsigned.iter().any(|pattern| pattern.text() == entry.name)
 }
 
 /// Whether a name is signed.

@@ -26,6 +26,9 @@ use super::{
 use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown, sys::kernel};
 
 mod links;
+mod settle;
+
+pub(crate) use settle::Settled;
 
 /// How long ago a file must have been changed for its next change to show in its times: the coarsest clock of file systems
 /// ticks every 10 ms.

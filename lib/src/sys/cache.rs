@@ -121,15 +121,35 @@ fn room_by(root: &Path) -> Option<u64> {
     let read = |path: &str| fs::read_to_string(root.join(path)).ok();
     let machine = read("proc/meminfo").and_then(|text| field(&text, "MemAvailable:"));
     let machine = machine.and_then(|kib| kib.checked_mul(1024));
+    groups(root).into_iter().filter_map(|(version, group)| version.room(&group)).chain(machine).min()
+}
+
+/// The least memory limit of this process's cgroup and those above it (v1 and v2), in bytes, where there is one below the
+/// machine's memory: what is cached beyond it is lost.
+pub fn memory_limit() -> Option<u64> {
+    limit_by(Path::new("/"))
+}
+
+/// [`memory_limit`] of the system whose `proc` and `sys` lie below `root`.
+fn limit_by(root: &Path) -> Option<u64> {
+    let machine = fs::read_to_string(root.join("proc/meminfo")).ok();
+    let machine = machine.and_then(|text| field(&text, "MemTotal:")?.checked_mul(1024));
+    let least = groups(root).into_iter().filter_map(|(version, group)| version.limit(&group)).min()?;
+    Some(least).filter(|least| machine.is_none_or(|machine| *least < machine))
+}
+
+/// The folders of this process's cgroup and those above it that limit memory.
+fn groups(root: &Path) -> Vec<(Version, PathBuf)> {
+    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
     let groups = read("proc/self/cgroup").unwrap_or_default();
     let mounts = read("proc/self/mountinfo").unwrap_or_default();
-    let limits = mounts.lines().filter_map(|line| Hierarchy::of(line, &groups)).flat_map(|hierarchy| {
+    let all = mounts.lines().filter_map(|line| Hierarchy::of(line, &groups)).flat_map(|hierarchy| {
         let Hierarchy { version, mount, group } = hierarchy;
         let mut levels: Vec<PathBuf> = group.ancestors().map(|level| mount.join(level)).collect();
         levels.dedup();
-        levels.into_iter().filter_map(move |level| version.room(&root.join(level.strip_prefix("/").ok()?)))
+        levels.into_iter().filter_map(move |level| Some((version, root.join(level.strip_prefix("/").ok()?))))
     });
-    limits.chain(machine).min()
+    all.collect()
 }
 
 /// A mounted hierarchy of cgroups that limits memory.
@@ -177,20 +197,25 @@ impl Hierarchy {
 }
 
 impl Version {
+    /// The limit of one group. Without one v2 says "max", which is no number.
+    fn limit(self, group: &Path) -> Option<u64> {
+        let name = match self {
+            Version::V2 => "memory.max",
+            Version::V1 => "memory.limit_in_bytes",
+        };
+        fs::read_to_string(group.join(name)).ok()?.trim().parse().ok()
+    }
+
     /// What one group leaves: its limit without what is neither free nor a cached file.
     fn room(self, group: &Path) -> Option<u64> {
         let read = |name: &str| fs::read_to_string(group.join(name)).ok();
         let number = |name: &str| read(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let (limit, used, fields) = match self {
-            Version::V2 => ("memory.max", "memory.current", ["inactive_file", "active_file"]),
-            Version::V1 => (
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                ["total_inactive_file", "total_active_file"],
-            ),
+        let (used, fields) = match self {
+            Version::V2 => ("memory.current", ["inactive_file", "active_file"]),
+            Version::V1 => ("memory.usage_in_bytes", ["total_inactive_file", "total_active_file"]),
         };
-        // Without a limit v2 says "max", which is no number, and v1 a number that is larger than any memory.
-        let limit = number(limit)?;
+        // Without a limit v1 says a number that is larger than any memory.
+        let limit = self.limit(group)?;
         let stat = read("memory.stat")?;
         let files: u64 = fields.iter().filter_map(|name| field(&stat, name)).sum();
         Some(limit.saturating_sub(number(used)?.saturating_sub(files)))

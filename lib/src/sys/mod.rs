@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod cache;
+pub(crate) mod file_system;
 pub(crate) mod kernel;
 pub(crate) mod lanes;
 pub(crate) mod map;

@@ -250,10 +250,10 @@ fn policies() {
     let pem: String = key().public_pem().lines().map(|line| format!("        {line}\n")).collect();
     let small = format!(
         "apiVersion: weightseal/v1\nkind: Policy\nidentities:\n  a:\n    key:\n      pem: |\n{pem}rules:\n  \
-         - {{models: [m, 'x/**'], require: {{signatures: 1, of: [a]}}, name: \"n\", min_version: 1.2}}\n"
+         - {{models: [m, 'x/**'], require: {{signatures: 1, of: [a]}}, name: \"n\", min_version: 1.2, load_set: true}}\n"
     );
     let more = small.clone()
-        + "  - models:\n    - '?*'\n    mode: warn\n    require: {of: [a]}\n    unsigned: {allow: ['*.md']}\n    \
+        + "  - models:\n    - '?*'\n    mode: warn\n    require: {of: [a]}\n    unsigned: {allow: ['*.md']}\n    missing: {allow: ['*.bin']}\n    base_model: b\n    \
            revoked: {certificates: [0A]}\n    signed_after: 2026-01-01T00:00:00Z\n";
     over(&[small.into_bytes(), more.into_bytes()], |bytes| {
         let Ok(policy) = PolicyFile::parse(bytes, ".").inspect_err(|error| {
@@ -269,6 +269,27 @@ fn policies() {
         }
         true
     });
+}
+
+#[test]
+fn indexes_configurations_and_headers_of_tensors() {
+    use crate::load_set::{files, set_of};
+    let seeds: Vec<Vec<u8>> = files()
+        .into_iter()
+        .filter(|(name, _)| name.ends_with("onfig.json") || name.contains("safetensors"))
+        .map(|(_, bytes)| bytes)
+        .collect();
+    for name in
+        ["config.json", "model.safetensors.index.json", "x.safetensors", "model_index.json", "modules.json"]
+    {
+        let fits = |bytes: &[u8]| {
+            let set = set_of([(name, bytes.to_vec())]);
+            drop(json(&set, false));
+            set.findings.iter().all(|finding| finding.code.class().exit() == 1 && finding.name.is_some())
+        };
+        let mut dice = Dice(11);
+        assert!((0..ROUNDS).all(|_| fits(&mutant(&seeds, &mut dice))), "{name}");
+    }
 }
 
 #[test]

@@ -12,10 +12,12 @@ mod good;
 mod hashing;
 mod legacy;
 mod limits;
+mod load_set;
 mod offline;
 mod peers;
 mod policy_file;
 mod pull;
+mod receipts;
 #[cfg(feature = "hub")]
 mod remote_hub;
 #[cfg(feature = "s3")]

@@ -7,18 +7,18 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
-use testkit::{run, target_dir, workspace};
+use testkit::{run, workspace};
 
 use super::shown;
 use super::tamper::Target;
 use crate::Done;
 
-/// A program that the demo has built.
+/// A program of this workspace.
 pub(super) struct Program(PathBuf);
 
 impl Program {
-    pub(super) fn new(name: &str) -> Program {
-        Program(target_dir().join("release").join(name))
+    pub(super) fn new(folder: &Path, name: &str) -> Program {
+        Program(folder.join(name))
     }
 
     /// A command of it, under a title that says what it is for.

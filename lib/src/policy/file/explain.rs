@@ -54,10 +54,16 @@ pub struct Demands {
     pub digests: Vec<String>,
     /// The earliest proven time of signing, as RFC 3339.
     pub signed_after: Option<String>,
-    /// The weakest check that passes.
-    pub assurance: Assurance,
+    /// The weakest check that passes; none where the rule says nothing: hashed, or a receipt where those are kept.
+    pub assurance: Option<Assurance>,
     /// Patterns for files that need not be signed.
     pub unsigned: Vec<String>,
+    /// Whether what a model server would load has to be exactly what is signed and there.
+    pub load_set: bool,
+    /// The model that an adapter has to build on.
+    pub base_model: Option<String>,
+    /// Patterns for files that may be signed and not be there, as long as nobody would load them.
+    pub missing: Vec<String>,
     /// Whether links that stay in the model are followed.
     pub allow_symlinks: bool,
     /// How much is revoked, by the rule and by the whole policy.
@@ -197,9 +203,21 @@ impl fmt::Display for Demands {
         for digest in &self.digests {
             writeln!(f, "digest: {digest}")?;
         }
-        writeln!(f, "assurance: at least {}", self.assurance.name())?;
+        match self.assurance {
+            Some(least) => writeln!(f, "assurance: at least {}", least.name())?,
+            None => writeln!(f, "assurance: hashed, or a receipt of it where receipts are kept")?,
+        }
         for pattern in &self.unsigned {
             writeln!(f, "may be unsigned: {}", Shown(pattern))?;
+        }
+        if self.load_set {
+            writeln!(f, "load set: has to be what is signed and there")?;
+        }
+        if let Some(base) = &self.base_model {
+            writeln!(f, "base model: {}", Shown(base))?;
+        }
+        for pattern in &self.missing {
+            writeln!(f, "may be missing: {}", Shown(pattern))?;
         }
         if self.allow_symlinks {
             writeln!(f, "links: followed inside the model, if it was signed so")?;

@@ -5,7 +5,7 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -38,6 +38,8 @@ pub const POLICY_SCHEMA: &str = include_str!("policy.schema.json");
 pub struct PolicyFile {
     path: Option<String>,
     digest: String,
+    /// The files beside it that hold what it trusts.
+    beside: Vec<PathBuf>,
     name: Option<String>,
     /// What Sigstore identities, and log entries and timestamps of all others, are verified with.
     root: Option<Root>,
@@ -91,16 +93,46 @@ impl PolicyFile {
     /// As [`read`](PolicyFile::read); at least one error, in the order of their places.
     pub fn check(path: impl AsRef<Path>) -> Result<Self, Vec<Error>> {
         let path = path.as_ref();
-        let bytes = fs::read_bounded(
-            path,
-            limits::POLICY_BYTES,
-            "the policy",
-            Code::PolicyAbsent,
-            Code::PolicyInvalid,
-        )
-        .map_err(|error| vec![error])?;
+        let bytes = read(path).map_err(|error| vec![error])?;
         let base = path.parent().unwrap_or(Path::new(""));
         parse(&bytes, base, Some(path.to_string_lossy().into_owned()))
+    }
+
+    /// Reads a policy file if its bytes have this SHA-256, in hex, and are all that it trusts: a digest says nothing of keys,
+    /// certificates and trusted roots in other files.
+    ///
+    /// # Errors
+    /// As [`read`](PolicyFile::read); `policy-not-expected`, `bad-argument`.
+    pub fn read_pinned(path: impl AsRef<Path>, sha256: &str) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = read(path)?;
+        let shown = Shown(&path.to_string_lossy()).to_string();
+        let base = path.parent().unwrap_or(Path::new(""));
+        pinned(&bytes, sha256, &shown)?;
+        parse(&bytes, base, Some(path.to_string_lossy().into_owned())).map_err(first)?.alone(&shown)
+    }
+
+    /// The same of a policy in memory.
+    ///
+    /// # Errors
+    /// As [`read_pinned`](PolicyFile::read_pinned).
+    pub fn parse_pinned(bytes: &[u8], sha256: &str) -> Result<Self, Error> {
+        pinned(bytes, sha256, "the policy")?;
+        parse(bytes, Path::new(""), None).map_err(first)?.alone("the policy")
+    }
+
+    /// The same, if it trusts nothing that lies in other files.
+    fn alone(self, shown: &str) -> Result<Self, Error> {
+        match self.beside.first() {
+            None => Ok(self),
+            Some(file) => {
+                let file = Shown(&file.to_string_lossy()).to_string();
+                let what =
+                    format!("{shown} trusts what is in the file {file}, of which its digest says nothing");
+                Err(Error::new(Code::PolicyNotExpected, what)
+                    .with_help("put the keys and certificates into the policy itself (pem), and name an instance as trusted root"))
+            }
+        }
     }
 
     /// SHA-256 over the file: `sha256:` and hex.
@@ -265,6 +297,25 @@ fn first(errors: Vec<Error>) -> Error {
     }
 }
 
+/// The bytes of a policy file.
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read_bounded(path, limits::POLICY_BYTES, "the policy", Code::PolicyAbsent, Code::PolicyInvalid)
+}
+
+/// Refuses bytes that have another SHA-256 than this.
+fn pinned(bytes: &[u8], sha256: &str, shown: &str) -> Result<(), Error> {
+    let hex = sha256.strip_prefix("sha256:").unwrap_or(sha256);
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::new(Code::BadArgument, "the SHA-256 of the policy has 64 hexadecimal digits"));
+    }
+    let actual = Digest::sha256(Sha256::digest(bytes).into()).to_string();
+    if actual == format!("sha256:{}", hex.to_ascii_lowercase()) {
+        return Ok(());
+    }
+    let what = format!("{shown} has the digest {actual}, which is not the one that was given");
+    Err(Error::new(Code::PolicyNotExpected, what))
+}
+
 fn parse(bytes: &[u8], base: &Path, path: Option<String>) -> Result<PolicyFile, Vec<Error>> {
     let shown = path.as_deref().map_or_else(|| "policy".to_owned(), |path| Shown(path).to_string());
     let errors = |mut problems: Vec<Problem>| {
@@ -293,8 +344,9 @@ fn parse(bytes: &[u8], base: &Path, path: Option<String>) -> Result<PolicyFile, 
     if !problems.is_empty() {
         return Err(errors(problems));
     }
+    let beside = document.files();
     let name = document.metadata.map(|metadata| metadata.name);
-    Ok(PolicyFile { path, digest, name, root: shared, identities, revoked, rules: checked })
+    Ok(PolicyFile { path, digest, beside, name, root: shared, identities, revoked, rules: checked })
 }
 
 impl Problem {

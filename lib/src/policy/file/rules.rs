@@ -95,16 +95,17 @@ fn one(
         types::Mode::Enforce => Mode::Enforce,
         types::Mode::Warn => Mode::Warn,
     };
-    let assurance = match rule.assurance {
+    let assurance = rule.assurance.map(|assurance| match assurance {
         types::Assurance::Hashed => Assurance::Hashed,
         types::Assurance::Receipt => Assurance::Receipt,
         types::Assurance::Stated => Assurance::Stated,
-    };
+    });
     if rule.models.is_empty() {
         problems.push(Problem::new(node.get("models").mark, "the rule is for no model"));
     }
     let required = required(&rule.require, node.get("require"), document, problems);
-    let mut policy = Policy::new().mode(mode).assurance(assurance).require(required).same_content();
+    let mut policy = Policy::new().mode(mode).require(required).same_content();
+    policy.assurance = assurance;
     policy.name.clone_from(&rule.name);
     policy.min_version = min_version(rule, node, problems);
     policy.signed_after = rule.signed_after.as_ref().and_then(|text| {
@@ -123,6 +124,9 @@ fn one(
         let parsed = parsed(digests, place, problems, root_digest);
         policy.digests.push(parsed);
     }
+    policy.load_set = rule.load_set;
+    policy.base_model.clone_from(&rule.base_model);
+    policy.missing = parsed(&rule.missing.allow, node.get("missing").get("allow"), problems, Pattern::new);
     policy = revoke(policy, &rule.revoked, node.get("revoked"), problems);
     binding(rule, node, mode, problems);
     let content = Content {
@@ -246,7 +250,7 @@ fn binding(rule: &types::Rule, node: &Node, mode: Mode, problems: &mut Vec<Probl
 }
 
 /// What is told of a rule.
-fn demands(rule: &types::Rule, required: usize, policy: &Policy, assurance: Assurance) -> Demands {
+fn demands(rule: &types::Rule, required: usize, policy: &Policy, assurance: Option<Assurance>) -> Demands {
     Demands {
         signatures: required,
         of: Vec::new(),
@@ -256,6 +260,9 @@ fn demands(rule: &types::Rule, required: usize, policy: &Policy, assurance: Assu
         signed_after: policy.signed_after.map(rfc3339),
         assurance,
         unsigned: rule.unsigned.allow.clone(),
+        load_set: policy.demanded_load_set().is_some(),
+        base_model: rule.base_model.clone(),
+        missing: rule.missing.allow.clone(),
         allow_symlinks: rule.allow_symlinks,
         revoked: RevokedCounts::of(policy),
     }

@@ -27,6 +27,23 @@ pub(super) struct Document {
     pub(super) rules: Vec<Rule>,
 }
 
+impl Document {
+    /// The files that hold what is trusted.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let in_file = |source: &Source| match source {
+            Source::File(path) => Some(path.clone()),
+            Source::Pem(_) => None,
+        };
+        let root = |root: &Option<TrustedRoot>| root.as_ref()?.file.clone();
+        let identities = self.identities.values().filter_map(|identity| match identity {
+            Identity::Key(source) => in_file(source),
+            Identity::Certificate(given) => in_file(&given.anchors),
+            Identity::Sigstore(given) => root(&given.trusted_root),
+        });
+        root(&self.trusted_root).into_iter().chain(identities).collect()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 enum ApiVersion {
@@ -169,11 +186,18 @@ pub(super) struct Rule {
     /// The earliest time of signing, as a log or a timestamp proves it.
     pub(super) signed_after: Option<String>,
     /// The weakest check that passes.
-    #[serde(default)]
-    pub(super) assurance: Assurance,
+    pub(super) assurance: Option<Assurance>,
     /// What may be in a model and not be signed.
     #[serde(default)]
     pub(super) unsigned: Unsigned,
+    /// Whether what a model server would load has to be exactly what is signed and there.
+    #[serde(default)]
+    pub(super) load_set: bool,
+    /// The model that an adapter has to build on, as its configuration calls it; checks the load set.
+    pub(super) base_model: Option<String>,
+    /// What may be signed and not be in a model, as long as nobody would load it; checks the load set.
+    #[serde(default)]
+    pub(super) missing: Missing,
     /// Whether links that stay in the model are followed, if it was signed with links.
     #[serde(default)]
     pub(super) allow_symlinks: bool,
@@ -200,12 +224,11 @@ pub(super) struct Require {
     pub(super) of: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Assurance {
     /// Every signed byte was hashed.
-    #[default]
     Hashed,
     /// Every signed byte was hashed earlier, and nothing changed since.
     Receipt,
@@ -217,6 +240,15 @@ pub(super) enum Assurance {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unsigned {
+    /// Patterns for whole file names, relative to the model, as for models.
+    #[serde(default)]
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Missing {
     /// Patterns for whole file names, relative to the model, as for models.
     #[serde(default)]
     pub(super) allow: Vec<String>,

@@ -1,0 +1,130 @@
+//! What the file system says of a model's files at one moment: nothing is read of them, so that it can be asked every minute.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Error, Model, Run,
+    source::{FileStamp, Kind, Stamp},
+};
+
+/// The names of everything in a model, and the stamps of its files and links.
+///
+/// Equal stamps before and after a check, and later, say that nobody wrote to the files meanwhile; a file that somebody had
+/// mapped for writing before the check shows his later writes too, since the check writes such pages out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamps(BTreeMap<String, (Kind, Stamp)>);
+
+/// What a later look at a model found first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// This came, went, was replaced or was written to.
+    Content(String),
+    /// Of this only the time of the last change tells: rights, owner, links; or content, with the other time set back.
+    Unclear(String),
+}
+
+impl Model {
+    /// The stamps of all that is in the model now; no file is opened.
+    ///
+    /// # Errors
+    /// When the model cannot be listed as a whole: `permission-denied`, `io-failed`, `changed-while-read`, `pull-unfinished`;
+    /// those of [`Run::check`].
+    pub fn stamps(&self, run: &Run) -> Result<Stamps, Error> {
+        let mut all = BTreeMap::new();
+        self.source().list(run, &mut |entry| match entry.kind {
+            Kind::Unreadable(why) => Err(Error::from(*why)),
+            kind => {
+                all.insert(entry.name, (kind, entry.stamp));
+                Ok(())
+            }
+        })?;
+        self.source().unmoved(run)?;
+        Ok(Stamps(all))
+    }
+}
+
+impl Stamps {
+    /// What is different later: first whatever speaks of content.
+    pub fn written(&self, later: &Stamps) -> Option<Written> {
+        let names = self.0.keys().chain(later.0.keys().filter(|name| !self.0.contains_key(*name)));
+        let mut unclear = None;
+        for name in names {
+            match (self.0.get(name), later.0.get(name)) {
+                (Some(one), Some(other)) if one == other => {}
+                (Some(one), Some(other)) if same_content(one, other) => {
+                    unclear.get_or_insert_with(|| Written::Unclear(name.clone()));
+                }
+                _ => return Some(Written::Content(name.clone())),
+            }
+        }
+        unclear
+    }
+
+    /// How many files, folders and links there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Whether two looks differ in nothing but the time that no user can set.
+fn same_content((kind, one): &(Kind, Stamp), (other_kind, other): &(Kind, Stamp)) -> bool {
+    let still = |stamp: &Stamp| Stamp {
+        file: FileStamp { changed: 0, ..stamp.file },
+        link: stamp.link.map(|link| FileStamp { changed: 0, ..link }),
+        tag: stamp.tag.clone(),
+    };
+    kind == other_kind && still(one) == still(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, time::SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_shows_and_what_was_only_touched_is_unclear() {
+        let dir = testkit::temporary().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("deep")).unwrap();
+        for name in ["a", "b", "deep/c"] {
+            fs::write(path(name), name).unwrap();
+        }
+        let stamps = || Model::open(dir.path()).unwrap().stamps(&Run::new()).unwrap();
+        let first = stamps();
+        assert_eq!((first.len(), first.is_empty(), first.written(&stamps())), (4, false, None));
+        // Wait out the tick of the file system's clock.
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        fs::set_permissions(path("b"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(first.written(&stamps()), Some(Written::Unclear("b".into())));
+
+        let modified = fs::metadata(path("deep/c")).unwrap().modified().unwrap();
+        fs::write(path("deep/c"), "deep/d").unwrap();
+        assert_eq!(first.written(&stamps()), Some(Written::Content("deep/c".into())));
+        fs::File::options().write(true).open(path("deep/c")).unwrap().set_modified(modified).unwrap();
+        assert_eq!(first.written(&stamps()), Some(Written::Unclear("b".into())));
+        let second = stamps();
+        fs::File::options()
+            .write(true)
+            .open(path("a"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!(second.written(&stamps()), Some(Written::Content("a".into())));
+
+        for change in [
+            &(|| fs::write(path("new"), "").unwrap()) as &dyn Fn(),
+            &|| fs::remove_file(path("new")).unwrap(),
+            &|| fs::remove_file(path("deep/c")).unwrap(),
+        ] {
+            let before = stamps();
+            change();
+            assert!(matches!(before.written(&stamps()), Some(Written::Content(_))));
+        }
+    }
+}
