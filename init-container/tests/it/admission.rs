@@ -55,6 +55,17 @@ pub(crate) fn manifests(folder: &str) -> PathBuf {
     workspace().join("init-container/manifests").join(folder)
 }
 
+/// Installs the definition of the parameter, the parameter and both policies, as they stand.
+pub(crate) fn install(cluster: &ControlPlane) {
+    let admin = cluster.admin();
+    let definition = manifests("admission/definition.yaml");
+    admin.kubectl(&["apply", "--filename", definition.to_str().unwrap()]).expect_code(0);
+    let established =
+        ["wait", "--for=condition=Established", "customresourcedefinition/modelgates.admission.weightseal"];
+    admin.kubectl(&established).expect_code(0);
+    admin.kubectl(&["apply", "--kustomize", manifests("admission").to_str().unwrap()]).expect_code(0);
+}
+
 impl Guarded {
     /// A new one, with the policies in force.
     pub(crate) fn start() -> Result<Guarded, Missing> {
@@ -66,15 +77,7 @@ impl Guarded {
         cluster.namespace("inference", &[("weightseal/gate", "enforce")]);
         let admin = cluster.admin();
         admin.apply(TENANT).expect_code(0);
-        let definition = manifests("admission/definition.yaml");
-        admin.kubectl(&["apply", "--filename", definition.to_str().unwrap()]).expect_code(0);
-        let established = [
-            "wait",
-            "--for=condition=Established",
-            "customresourcedefinition/modelgates.admission.weightseal",
-        ];
-        admin.kubectl(&established).expect_code(0);
-        admin.kubectl(&["apply", "--kustomize", manifests("admission").to_str().unwrap()]).expect_code(0);
+        install(&cluster);
         let spec = admin.get(&["modelgate", "weightseal"])["spec"].take();
         let volumes = spec["volumes"].as_array().unwrap().clone();
         let guarded = Guarded { gate: spec["container"].clone(), cluster, volumes };

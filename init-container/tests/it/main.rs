@@ -6,6 +6,7 @@ mod admission;
 mod admission_fields;
 mod admission_injected;
 mod admission_mounts;
+mod admission_node;
 mod admission_parameter;
 mod admission_rights;
 mod admitted;
