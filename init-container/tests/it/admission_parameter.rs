@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use testkit::or_skip;
 
-use crate::admission::{Guarded, bare, manifests, set};
+use crate::admission::{Guarded, bare, install, manifests, set};
 
 impl Guarded {
     /// Changes the parameter, as those may who decide.
@@ -57,6 +57,13 @@ fn the_parameter_decides_which_claims_hold_models_and_without_it_nothing_is_admi
         pod["metadata"]["labels"] = json!({ "weightseal/inject": "true" });
         guarded.until_refused(&pod, "no params found for policy binding with `Deny` parameterNotFoundAction");
     }
+
+    // Nor without its kind; once both are back, everything is as before.
+    let definition = ["delete", "customresourcedefinition", "modelgates.admission.weightseal"];
+    guarded.cluster.admin().kubectl(&definition).expect_code(0);
+    guarded.dry(&bare("bare")).expect_code(1);
+    install(&guarded.cluster);
+    guarded.until(|| guarded.dry(&guarded.pod("both")), |ended| ended.code() == Some(0));
 }
 
 #[test]
