@@ -8,7 +8,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::{Ended, Missing, kubernetes::Client, kubernetes::ControlPlane, or_skip, workspace};
+use testkit::{
+    Ended, Missing,
+    kubernetes::{Client, ControlPlane},
+    or_skip, workspace,
+};
 
 /// How long the API server may take to follow a change of its policies; it takes about a second.
 const FOLLOWS: Duration = Duration::from_secs(60);
@@ -51,18 +55,29 @@ pub(crate) fn manifests(folder: &str) -> PathBuf {
     workspace().join("init-container/manifests").join(folder)
 }
 
+/// Installs the definition of the parameter, the parameter and both policies, as they stand.
+pub(crate) fn install(cluster: &ControlPlane) {
+    let admin = cluster.admin();
+    let definition = manifests("admission/definition.yaml");
+    admin.kubectl(&["apply", "--filename", definition.to_str().unwrap()]).expect_code(0);
+    let established =
+        ["wait", "--for=condition=Established", "customresourcedefinition/modelgates.admission.weightseal"];
+    admin.kubectl(&established).expect_code(0);
+    admin.kubectl(&["apply", "--kustomize", manifests("admission").to_str().unwrap()]).expect_code(0);
+}
+
 impl Guarded {
     /// A new one, with the policies in force.
     pub(crate) fn start() -> Result<Guarded, Missing> {
-        let cluster = ControlPlane::start()?;
+        Ok(Guarded::on(ControlPlane::start()?))
+    }
+
+    /// The same on an API server that knows nothing yet.
+    pub(crate) fn on(cluster: ControlPlane) -> Guarded {
         cluster.namespace("inference", &[("weightseal/gate", "enforce")]);
         let admin = cluster.admin();
         admin.apply(TENANT).expect_code(0);
-        let definition = manifests("admission/definition.yaml");
-        admin.kubectl(&["apply", "--filename", definition.to_str().unwrap()]).expect_code(0);
-        let established = ["wait", "--for=condition=Established", "customresourcedefinition/modelgates.admission.weightseal"];
-        admin.kubectl(&established).expect_code(0);
-        admin.kubectl(&["apply", "--kustomize", manifests("admission").to_str().unwrap()]).expect_code(0);
+        install(&cluster);
         let spec = admin.get(&["modelgate", "weightseal"])["spec"].take();
         let volumes = spec["volumes"].as_array().unwrap().clone();
         let guarded = Guarded { gate: spec["container"].clone(), cluster, volumes };
@@ -72,7 +87,7 @@ impl Guarded {
         let mut labelled = ungated;
         labelled["metadata"]["labels"] = json!({ "weightseal/inject": "true" });
         guarded.until(|| guarded.dry(&labelled), |ended| ended.code() == Some(0));
-        Ok(guarded)
+        guarded
     }
 
     /// The one that all tests share which change neither policies nor parameter.
@@ -120,7 +135,8 @@ impl Guarded {
 
     /// What the API server would say to the tenant who creates this.
     pub(crate) fn dry(&self, pod: &Value) -> Ended {
-        self.dev().with_input(&["create", "--dry-run=server", "--output=json", "--filename=-"], &pod.to_string())
+        self.dev()
+            .with_input(&["create", "--dry-run=server", "--output=json", "--filename=-"], &pod.to_string())
     }
 
     /// Waits until this is refused in these words.
@@ -170,7 +186,9 @@ pub(crate) fn assert_refused(guarded: &Guarded, cases: Vec<Case>) {
         }
         let ended = guarded.dry(&pod);
         let refused = ended.code() == Some(1)
-            && ended.err().contains("ValidatingAdmissionPolicy 'weightseal-guard' with binding 'weightseal-guard' denied")
+            && ended.err().contains(
+                "ValidatingAdmissionPolicy 'weightseal-guard' with binding 'weightseal-guard' denied",
+            )
             && ended.err().contains(words);
         if !refused {
             wrong.push(format!("{what}: expected to be refused with {words:?}\n{ended}"));
@@ -179,136 +197,59 @@ pub(crate) fn assert_refused(guarded: &Guarded, cases: Vec<Case>) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-const GATE: &str = "/spec/initContainers/0";
-const SERVER: &str = "/spec/containers/0";
-
 #[test]
 fn a_pod_without_the_gate_in_its_place_is_refused() {
     let Some(guarded) = Guarded::shared() else { return };
     let gate = guarded.pod("good")["spec"]["initContainers"][0].clone();
-    assert_eq!((GATE, SERVER), ("/spec/initContainers/0", "/spec/containers/0"));
     let first = json!({ "name": "first", "image": "registry.example.com/first" });
-    assert_refused(guarded, vec![
-        ("no gate", vec![("/spec/initContainers/0", Value::Null)],
-            "container vllm mounts a model volume and the pod has no init container weightseal: label the pod"),
-        ("second place", vec![("/spec/initContainers/0", first.clone()), ("/spec/initContainers/-", gate.clone())],
-            "init container weightseal is not the first: move it to initContainers[0]"),
-        ("among the containers", vec![("/spec/initContainers", json!([])), ("/spec/containers/-", gate.clone())],
-            "mounts a model volume and the pod has no init container weightseal"),
-        ("a server that calls itself the gate", vec![
-            ("/spec/containers", json!([first])),
-            ("/spec/initContainers/0", json!({ "name": "weightseal", "image": "registry.example.com/vllm",
-                "restartPolicy": "Always", "volumeMounts": [{ "name": "model-cache", "mountPath": "/models" }] })),
-        ], "init container weightseal differs from ModelGate weightseal in"),
-        ("a server that calls itself the gate, in second place", vec![
-            ("/spec/containers", json!([first])),
-            ("/spec/initContainers", json!([first_of("other"), { "name": "weightseal", "image": "registry.example.com/vllm",
-                "restartPolicy": "Always", "volumeMounts": [{ "name": "model-cache", "mountPath": "/models", "readOnly": true }] }])),
-        ], "init container weightseal is not the first"),
-    ]);
+    assert_refused(
+        guarded,
+        vec![
+            (
+                "no gate",
+                vec![("/spec/initContainers/0", Value::Null)],
+                "container vllm mounts a model volume and the pod has no init container weightseal: label the pod",
+            ),
+            (
+                "second place",
+                vec![("/spec/initContainers/0", first.clone()), ("/spec/initContainers/-", gate.clone())],
+                "init container weightseal is not the first: move it to initContainers[0]",
+            ),
+            (
+                "among the containers",
+                vec![("/spec/initContainers", json!([])), ("/spec/containers/-", gate.clone())],
+                "mounts a model volume and the pod has no init container weightseal",
+            ),
+            (
+                "a server that calls itself the gate",
+                vec![
+                    ("/spec/containers", json!([first])),
+                    (
+                        "/spec/initContainers/0",
+                        json!({ "name": "weightseal", "image": "registry.example.com/vllm",
+                "restartPolicy": "Always", "volumeMounts": [{ "name": "model-cache", "mountPath": "/models" }] }),
+                    ),
+                ],
+                "init container weightseal differs from ModelGate weightseal in",
+            ),
+            (
+                "a server that calls itself the gate, in second place",
+                vec![
+                    ("/spec/containers", json!([first])),
+                    (
+                        "/spec/initContainers",
+                        json!([first_of("other"), { "name": "weightseal", "image": "registry.example.com/vllm",
+                "restartPolicy": "Always", "volumeMounts": [{ "name": "model-cache", "mountPath": "/models", "readOnly": true }] }]),
+                    ),
+                ],
+                "init container weightseal is not the first",
+            ),
+        ],
+    );
 }
 
 fn first_of(name: &str) -> Value {
     json!({ "name": name, "image": "registry.example.com/first" })
-}
-
-#[test]
-fn mounts_of_the_gate_are_those_of_the_parameter_and_of_the_pods_model_volumes() {
-    let Some(guarded) = Guarded::shared() else { return };
-    let mount = |value: Value| vec![("/spec/initContainers/0/volumeMounts/-", value)];
-    assert_refused(guarded, vec![
-        ("the policy is not mounted", vec![("/spec/initContainers/0/volumeMounts/0", Value::Null)],
-            "init container weightseal lacks the mount at /etc/weightseal as ModelGate weightseal has it"),
-        ("the policy is mounted elsewhere", vec![("/spec/initContainers/0/volumeMounts/0/mountPath", json!("/etc/other"))],
-            "lacks the mount at /etc/weightseal"),
-        ("another policy over it", mount(json!({ "name": "work", "mountPath": "/etc/weightseal/policy.yaml" })),
-            "has a mount of its own at /etc/weightseal/policy.yaml"),
-        ("a volume over a model", mount(json!({ "name": "work", "mountPath": "/weightseal/models/model-cache-pvc/llama" })),
-            "has a mount of its own at /weightseal/models/model-cache-pvc/llama: only model volumes"),
-        ("over the program", mount(json!({ "name": "work", "mountPath": "/weightseal-init", "subPath": "x" })),
-            "has a mount of its own at /weightseal-init"),
-        ("a model volume at a strange place", mount(json!({ "name": "model-cache", "mountPath": "/weightseal/models/else", "readOnly": true })),
-            "has a mount of its own at /weightseal/models/else"),
-        ("one claim in the place of another", vec![("/spec/initContainers/0/volumeMounts/1/name", json!("adapters"))],
-            "has a mount of its own at /weightseal/models/model-cache-pvc"),
-        ("a part in the place of the whole", vec![("/spec/initContainers/0/volumeMounts/1/subPath", json!("good"))],
-            "has a mount of its own at /weightseal/models/model-cache-pvc"),
-        ("another part", vec![("/spec/initContainers/0/volumeMounts/2/subPath", json!("acme/other"))],
-            "has a mount of its own at /weightseal/models/adapters-pvc/acme/lora"),
-        ("by an expression", vec![("/spec/initContainers/0/volumeMounts/2/subPath", Value::Null),
-                ("/spec/initContainers/0/volumeMounts/2/subPathExpr", json!("acme/lora"))],
-            "has a mount of its own at /weightseal/models/adapters-pvc/acme/lora"),
-        ("the gate could write", vec![("/spec/initContainers/0/volumeMounts/1/readOnly", json!(false))],
-            "has a mount of its own at /weightseal/models/model-cache-pvc"),
-        ("what is mounted on the node later", vec![("/spec/initContainers/0/volumeMounts/1/mountPropagation", json!("HostToContainer"))],
-            "has a mount of its own at /weightseal/models/model-cache-pvc"),
-        ("a token that is none", mount(json!({ "name": "weightseal-policy", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount" })),
-            "has a mount of its own at /var/run/secrets/kubernetes.io/serviceaccount"),
-        ("a volume is not mounted by the gate", vec![("/spec/initContainers/0/volumeMounts/1", Value::Null)],
-            "container vllm mounts volume model-cache, which the gate does not mount: give init container weightseal the same \
-             read-only at /weightseal/models/model-cache-pvc"),
-        ("a part of a volume is not mounted by the gate", vec![("/spec/initContainers/0/volumeMounts/2", Value::Null)],
-            "container vllm mounts subPath acme/lora of volume adapters, which the gate does not mount"),
-        ("the server reads another part", vec![("/spec/containers/0/volumeMounts/1/subPath", json!("acme/other"))],
-            "container vllm mounts subPath acme/other of volume adapters, which the gate does not mount"),
-        ("the server reads the whole of what was checked in part", vec![("/spec/containers/0/volumeMounts/1/subPath", Value::Null)],
-            "container vllm mounts volume adapters, which the gate does not mount"),
-        ("a sidecar reads another part", vec![("/spec/initContainers/1/volumeMounts",
-                json!([{ "name": "adapters", "mountPath": "/a", "readOnly": true, "subPath": "b" }]))],
-            "container proxy mounts subPath b of volume adapters"),
-        ("a second volume of another claim", vec![
-                ("/spec/volumes/-", json!({ "name": "third", "persistentVolumeClaim": { "claimName": "third" } })),
-                ("/spec/containers/1/volumeMounts", json!([{ "name": "third", "mountPath": "/m", "readOnly": true }]))],
-            "container metrics mounts volume third, which the gate does not mount"),
-    ]);
-}
-
-#[test]
-fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
-    let Some(guarded) = Guarded::shared() else { return };
-    let work = |path: &str| vec![("/spec/containers/0/volumeMounts/2/mountPath", json!(path))];
-    let hides = "container vllm hides a part of a model by what it mounts at";
-    assert_refused(guarded, vec![
-        ("the server can write", vec![("/spec/containers/0/volumeMounts/0/readOnly", Value::Null)],
-            "container vllm can write volume model-cache: set readOnly: true on its mount at /models/cache"),
-        ("a sidecar can write", vec![("/spec/initContainers/1/volumeMounts", json!([{ "name": "model-cache", "mountPath": "/m" }]))],
-            "container proxy can write volume model-cache"),
-        ("another container can write", vec![("/spec/containers/1/volumeMounts", json!([{ "name": "model-cache", "mountPath": "/m" }]))],
-            "container metrics can write volume model-cache"),
-        ("an expression", vec![("/spec/containers/0/volumeMounts/1/subPath", Value::Null), ("/spec/containers/0/volumeMounts/1/subPathExpr", json!("acme/lora"))],
-            "which the gate does not mount"),
-        ("an expression over the root", vec![("/spec/containers/0/volumeMounts/0/subPathExpr", json!("llama"))],
-            "container vllm mounts volume model-cache with subPathExpr, mountPropagation or a subPath"),
-        ("what is mounted on the node later", vec![("/spec/containers/0/volumeMounts/0/mountPropagation", json!("HostToContainer"))],
-            "with subPathExpr, mountPropagation or a subPath"),
-        ("a part with a dot", vec![("/spec/containers/0/volumeMounts/0/subPath", json!("a/./b"))], "with subPathExpr, mountPropagation or a subPath"),
-        ("a part with a slash more", vec![("/spec/containers/0/volumeMounts/0/subPath", json!("a//b"))], "with subPathExpr, mountPropagation or a subPath"),
-        ("below a model path", work("/models/cache/llama"), hides),
-        ("far below a model path", work("/models/cache/hub/models--a--b/refs"), hides),
-        ("below the other", work("/models/adapters/config.json"), hides),
-        ("a ConfigMap below", vec![("/spec/containers/0/volumeMounts/-", json!({ "name": "weightseal-policy", "mountPath": "/models/cache/x" }))], hides),
-        ("a model below a model", vec![("/spec/containers/0/volumeMounts/1/mountPath", json!("/models/cache/llama"))], hides),
-        ("at a model path", work("/models/cache/"), "container vllm mounts something at /models/cache/: write the path"),
-        ("by two slashes", work("/models//cache/llama"), "container vllm mounts something at /models//cache/llama"),
-        ("by a dot", work("/models/./cache/llama"), "mounts something at /models/./cache/llama"),
-        // Two dots are refused by the API server itself in some versions; nothing else may let them through.
-        ("from the working directory", work("models/cache/llama"), "mounts something at models/cache/llama"),
-        ("a model at a crooked path", vec![("/spec/containers/0/volumeMounts/0/mountPath", json!("/models/./cache"))],
-            "mounts something at /models/./cache"),
-        ("the message for the kubelet over a model's file", vec![("/spec/containers/0/terminationMessagePath", json!("/models/cache/llama/config.json"))],
-            "container vllm hides a part of a model by what it mounts at /models/cache/llama/config.json"),
-        ("the message for the kubelet over a model", vec![("/spec/containers/0/terminationMessagePath", json!("/models/cache"))], hides),
-        ("the message for the kubelet by a detour", vec![("/spec/containers/0/terminationMessagePath", json!("/models/../models/cache/a"))],
-            "mounts something at /models/../models/cache/a"),
-        ("a device over a model's file", vec![
-                ("/spec/volumes/-", json!({ "name": "disk", "persistentVolumeClaim": { "claimName": "disk" } })),
-                ("/spec/containers/0/volumeDevices", json!([{ "name": "disk", "devicePath": "/models/cache/llama/a.bin" }]))],
-            "container vllm has volumeDevices beside or of a model volume"),
-        ("a model claim as a device", vec![
-                ("/spec/volumes/-", json!({ "name": "disk", "persistentVolumeClaim": { "claimName": "disk" } })),
-                ("/spec/containers/1/volumeDevices", json!([{ "name": "disk", "devicePath": "/dev/disk" }]))],
-            "container metrics has volumeDevices beside or of a model volume"),
-    ]);
 }
 
 #[test]
@@ -317,33 +258,83 @@ fn other_ways_to_the_data_and_to_the_gate_are_closed() {
     let volume = |value: Value| vec![("/spec/volumes/-", value)];
     let kind = "volume more is of a kind that reaches data past the gate";
     let copy = "volume more is an ephemeral claim of data that is there already";
-    let template = |spec: Value| json!({ "name": "more", "ephemeral": { "volumeClaimTemplate": { "spec": spec } } });
+    let template =
+        |spec: Value| json!({ "name": "more", "ephemeral": { "volumeClaimTemplate": { "spec": spec } } });
     let size = json!({ "requests": { "storage": "1Gi" } });
-    assert_refused(guarded, vec![
-        ("hostPath", volume(json!({ "name": "more", "hostPath": { "path": "/var/lib/kubelet" } })), kind),
-        ("nfs", volume(json!({ "name": "more", "nfs": { "server": "store", "path": "/models" } })), kind),
-        ("csi", volume(json!({ "name": "more", "csi": { "driver": "nfs.csi.k8s.io" } })), kind),
-        ("iscsi", volume(json!({ "name": "more", "iscsi": { "targetPortal": "10.0.0.1", "iqn": "iqn.2001-04.com.example:a", "lun": 0 } })), kind),
-        ("a clone", volume(template(json!({ "accessModes": ["ReadWriteOnce"], "resources": size,
-            "dataSource": { "kind": "PersistentVolumeClaim", "name": "model-cache-pvc" } }))), copy),
-        ("a volume by name", volume(template(json!({ "accessModes": ["ReadWriteOnce"], "resources": size, "volumeName": "pv-1" }))), copy),
-        ("a shared process namespace", vec![("/spec/shareProcessNamespace", json!(true))], "shareProcessNamespace lets other containers into"),
-        ("the processes of the node", vec![("/spec/hostPID", json!(true))], "hostPID reaches the gates of other pods"),
-        ("privileged", vec![("/spec/containers/1/securityContext", json!({ "privileged": true }))],
-            "container metrics is privileged or adds capabilities"),
-        ("a capability", vec![("/spec/containers/1/securityContext", json!({ "capabilities": { "add": ["SYS_ADMIN"] } }))],
-            "container metrics is privileged or adds capabilities"),
-        ("the policy's ConfigMap swapped", vec![("/spec/volumes/3/configMap/name", json!("mine"))],
-            "volume weightseal-policy is missing or differs from ModelGate weightseal"),
-        ("the policy's ConfigMap swapped for a folder", vec![("/spec/volumes/3", json!({ "name": "weightseal-policy", "emptyDir": {} }))],
-            "volume weightseal-policy is missing or differs"),
-        ("a key of the ConfigMap swapped", vec![("/spec/volumes/3/configMap/items", json!([{ "key": "other", "path": "policy.yaml" }]))],
-            "volume weightseal-policy is missing or differs"),
-    ]);
+    assert_refused(
+        guarded,
+        vec![
+            ("hostPath", volume(json!({ "name": "more", "hostPath": { "path": "/var/lib/kubelet" } })), kind),
+            ("nfs", volume(json!({ "name": "more", "nfs": { "server": "store", "path": "/models" } })), kind),
+            ("csi", volume(json!({ "name": "more", "csi": { "driver": "nfs.csi.k8s.io" } })), kind),
+            (
+                "iscsi",
+                volume(
+                    json!({ "name": "more", "iscsi": { "targetPortal": "10.0.0.1", "iqn": "iqn.2001-04.com.example:a", "lun": 0 } }),
+                ),
+                kind,
+            ),
+            (
+                "a clone",
+                volume(template(json!({ "accessModes": ["ReadWriteOnce"], "resources": size,
+            "dataSource": { "kind": "PersistentVolumeClaim", "name": "model-cache-pvc" } }))),
+                copy,
+            ),
+            (
+                "a volume by name",
+                volume(template(
+                    json!({ "accessModes": ["ReadWriteOnce"], "resources": size, "volumeName": "pv-1" }),
+                )),
+                copy,
+            ),
+            (
+                "a shared process namespace",
+                vec![("/spec/shareProcessNamespace", json!(true))],
+                "shareProcessNamespace lets other containers into",
+            ),
+            (
+                "the processes of the node",
+                vec![("/spec/hostPID", json!(true))],
+                "hostPID reaches the gates of other pods",
+            ),
+            (
+                "privileged",
+                vec![("/spec/containers/1/securityContext", json!({ "privileged": true }))],
+                "container metrics is privileged or adds capabilities",
+            ),
+            (
+                "a capability",
+                vec![(
+                    "/spec/containers/1/securityContext",
+                    json!({ "capabilities": { "add": ["SYS_ADMIN"] } }),
+                )],
+                "container metrics is privileged or adds capabilities",
+            ),
+            (
+                "the policy's ConfigMap swapped",
+                vec![("/spec/volumes/3/configMap/name", json!("mine"))],
+                "volume weightseal-policy is missing or differs from ModelGate weightseal",
+            ),
+            (
+                "the policy's ConfigMap swapped for a folder",
+                vec![("/spec/volumes/3", json!({ "name": "weightseal-policy", "emptyDir": {} }))],
+                "volume weightseal-policy is missing or differs",
+            ),
+            (
+                "a key of the ConfigMap swapped",
+                vec![("/spec/volumes/3/configMap/items", json!([{ "key": "other", "path": "policy.yaml" }]))],
+                "volume weightseal-policy is missing or differs",
+            ),
+        ],
+    );
     // None of these needs a model volume to be refused.
     for (what, change, words) in [
         ("hostPath", ("/spec/volumes", json!([{ "name": "more", "hostPath": { "path": "/" } }])), kind),
-        ("the processes of the node", ("/spec/hostPID", json!(true)), "hostPID reaches the gates of other pods"),
+        (
+            "the processes of the node",
+            ("/spec/hostPID", json!(true)),
+            "hostPID reaches the gates of other pods",
+        ),
     ] {
         let mut pod = bare("plain");
         guarded.dry(&pod).expect_code(0);
@@ -374,8 +365,12 @@ fn a_pod_without_a_model_volume_needs_no_gate_and_one_whose_volumes_are_wholly_c
 
     let mut parts = guarded.pod("parts");
     set(&mut parts, "/spec/containers/0/volumeMounts/0/subPath", json!("llama"));
-    set(&mut parts, "/spec/containers/1/volumeMounts", json!([
-        { "name": "model-cache", "mountPath": "/other", "subPath": "other/model", "readOnly": true },
-    ]));
+    set(
+        &mut parts,
+        "/spec/containers/1/volumeMounts",
+        json!([
+            { "name": "model-cache", "mountPath": "/other", "subPath": "other/model", "readOnly": true },
+        ]),
+    );
     guarded.dry(&parts).expect_code(0);
 }

@@ -28,7 +28,11 @@ fn changes() -> Vec<(&'static str, Value, &'static str)> {
         ("resources", json!({}), "resources"),
         ("restartPolicy", json!("Always"), "restartPolicy"),
         ("restartPolicy", json!("Never"), "restartPolicy"),
-        ("restartPolicyRules", json!([{ "action": "Restart", "exitCodes": { "operator": "In", "values": [1] } }]), ""),
+        (
+            "restartPolicyRules",
+            json!([{ "action": "Restart", "exitCodes": { "operator": "In", "values": [1] } }]),
+            "",
+        ),
         ("securityContext/runAsUser", json!(0), "securityContext"),
         ("securityContext/allowPrivilegeEscalation", json!(true), "securityContext"),
         ("securityContext/readOnlyRootFilesystem", json!(false), "securityContext"),
@@ -39,7 +43,11 @@ fn changes() -> Vec<(&'static str, Value, &'static str)> {
         ("terminationMessagePath", json!("/etc/weightseal/policy.yaml"), "terminationMessagePath"),
         ("terminationMessagePolicy", json!("File"), "terminationMessagePolicy"),
         ("tty", json!(true), "tty"),
-        ("volumeDevices", json!([{ "name": "model-cache", "devicePath": "/etc/weightseal/policy.yaml" }]), ""),
+        (
+            "volumeDevices",
+            json!([{ "name": "model-cache", "devicePath": "/etc/weightseal/policy.yaml" }]),
+            "",
+        ),
         ("workingDir", json!("/tmp"), "workingDir"),
     ]
 }
@@ -85,7 +93,8 @@ fn no_field_that_this_kubernetes_knows_of_a_container_is_left_out_above() {
     let api = guarded.cluster.admin().kubectl(&["get", "--raw", "/openapi/v2"]).expect_code(0);
     let api: Value = serde_json::from_slice(&api.stdout).unwrap();
     let known = api["definitions"]["io.k8s.api.core.v1.Container"]["properties"].as_object().unwrap();
-    let tried: BTreeSet<_> = changes().iter().map(|(field, ..)| field.split('/').next().unwrap().to_owned()).collect();
+    let tried: BTreeSet<_> =
+        changes().iter().map(|(field, ..)| field.split('/').next().unwrap().to_owned()).collect();
     let left: Vec<_> = known.keys().filter(|field| !tried.contains(*field)).collect();
     // The name is what makes it the gate, and mounts have tests of their own.
     assert_eq!(left, ["name", "volumeMounts"]);

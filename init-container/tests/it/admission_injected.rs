@@ -47,10 +47,13 @@ fn a_labelled_pod_gets_the_gate_as_the_parameter_has_it_and_its_volumes() {
     let Some(guarded) = Guarded::shared() else { return };
     let pod = injected(guarded, |_| {});
     assert_eq!(names(&pod["spec"]["initContainers"]), ["weightseal"]);
-    assert_eq!(models(&pod), [
-        place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
-        place("model-cache-pvc", "model-cache", ""),
-    ]);
+    assert_eq!(
+        models(&pod),
+        [
+            place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
+            place("model-cache-pvc", "model-cache", ""),
+        ]
+    );
     let mut gate = pod["spec"]["initContainers"][0].clone();
     gate["volumeMounts"].as_array_mut().unwrap().truncate(1);
     // The API server adds its token to whatever has mounts.
@@ -73,11 +76,14 @@ fn it_comes_before_other_init_containers_and_only_once() {
     let pod = injected(guarded, |pod| pod["spec"]["initContainers"] = others.clone());
     assert_eq!(names(&pod["spec"]["initContainers"]), ["weightseal", "migrate", "proxy"]);
     // Of a volume whose root is mounted by the server, the root alone.
-    assert_eq!(models(&pod), [
-        place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
-        place("adapters-pvc/acme/other", "adapters", "acme/other"),
-        place("model-cache-pvc", "model-cache", ""),
-    ]);
+    assert_eq!(
+        models(&pod),
+        [
+            place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
+            place("adapters-pvc/acme/other", "adapters", "acme/other"),
+            place("model-cache-pvc", "model-cache", ""),
+        ]
+    );
 
     // The result, created anew, stays as it is.
     let mut again = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": {
@@ -100,15 +106,22 @@ fn several_volumes_of_one_claim_and_one_part_in_several_containers_are_one_mount
     let pod = injected(guarded, |pod| {
         let claim = json!({ "name": "same", "persistentVolumeClaim": { "claimName": "adapters-pvc", "readOnly": true } });
         set(pod, "/spec/volumes/-", claim);
-        set(pod, "/spec/containers/1/volumeMounts", json!([
-            { "name": "same", "mountPath": "/one", "subPath": "acme/lora", "readOnly": true },
-            { "name": "adapters", "mountPath": "/two", "subPath": "acme/lora", "readOnly": true },
-        ]));
+        set(
+            pod,
+            "/spec/containers/1/volumeMounts",
+            json!([
+                { "name": "same", "mountPath": "/one", "subPath": "acme/lora", "readOnly": true },
+                { "name": "adapters", "mountPath": "/two", "subPath": "acme/lora", "readOnly": true },
+            ]),
+        );
     });
-    assert_eq!(models(&pod), [
-        place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
-        place("model-cache-pvc", "model-cache", ""),
-    ]);
+    assert_eq!(
+        models(&pod),
+        [
+            place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
+            place("model-cache-pvc", "model-cache", ""),
+        ]
+    );
 }
 
 #[test]
@@ -121,8 +134,14 @@ fn injection_puts_nothing_right_that_the_guard_refuses() {
         let ended = guarded.dry(&pod).expect_code(1);
         assert!(ended.err().contains(words), "{ended}");
     };
-    refused(&|pod| set(pod, "/spec/containers/0/volumeMounts/0/readOnly", Value::Null), "can write volume model-cache");
-    refused(&|pod| set(pod, "/spec/initContainers/0/args", json!(["--help"])), "differs from ModelGate weightseal in args");
+    refused(
+        &|pod| set(pod, "/spec/containers/0/volumeMounts/0/readOnly", Value::Null),
+        "can write volume model-cache",
+    );
+    refused(
+        &|pod| set(pod, "/spec/initContainers/0/args", json!(["--help"])),
+        "differs from ModelGate weightseal in args",
+    );
     refused(
         &|pod| {
             pod["spec"]["initContainers"] = json!([]);
@@ -181,7 +200,10 @@ fn what_is_mounted_later_in_the_admission_is_checked_as_well() {
     alone["metadata"]["labels"] = json!({ "late": "true" });
     alone["spec"]["volumes"] = json!([{ "name": "work", "emptyDir": {} }]);
     alone["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "work", "mountPath": "/work" }]);
-    guarded.until_refused(&alone, "container one mounts a model volume and the pod has no init container weightseal");
+    guarded.until_refused(
+        &alone,
+        "container one mounts a model volume and the pod has no init container weightseal",
+    );
     alone["metadata"]["labels"]["weightseal/inject"] = json!("true");
     let gated = guarded.dry(&alone).expect_code(0);
     let gated: Value = serde_json::from_slice(&gated.stdout).unwrap();
@@ -190,11 +212,14 @@ fn what_is_mounted_later_in_the_admission_is_checked_as_well() {
     // Beside what was there before.
     let pod = injected(guarded, |pod| pod["metadata"]["labels"]["late"] = json!("true"));
     assert_eq!(names(&pod["spec"]["initContainers"]), ["weightseal"]);
-    assert_eq!(models(&pod), [
-        place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
-        place("late-pvc/llama", "late", "llama"),
-        place("model-cache-pvc", "model-cache", ""),
-    ]);
+    assert_eq!(
+        models(&pod),
+        [
+            place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
+            place("late-pvc/llama", "late", "llama"),
+            place("model-cache-pvc", "model-cache", ""),
+        ]
+    );
 }
 
 /// A pod whose server mounts so many claims, with or without the gate.
@@ -212,7 +237,8 @@ fn large(guarded: &Guarded, claims: usize, gated: bool) -> Value {
     }
     pod["spec"]["initContainers"] = if gated { json!([gate]) } else { json!([]) };
     pod["spec"]["volumes"] = json!(volumes);
-    pod["spec"]["containers"] = json!([{ "name": "vllm", "image": "registry.example.com/vllm", "volumeMounts": mounts }]);
+    pod["spec"]["containers"] =
+        json!([{ "name": "vllm", "image": "registry.example.com/vllm", "volumeMounts": mounts }]);
     pod
 }
 

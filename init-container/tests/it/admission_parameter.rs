@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use testkit::or_skip;
 
-use crate::admission::{Guarded, bare, manifests, set};
+use crate::admission::{Guarded, bare, install, manifests, set};
 
 impl Guarded {
     /// Changes the parameter, as those may who decide.
@@ -27,7 +27,10 @@ fn the_parameter_decides_which_claims_hold_models_and_without_it_nothing_is_admi
     set(&mut plain, "/spec/containers/0/volumeMounts/1/readOnly", Value::Null);
     guarded.dry(&plain).expect_code(0);
     let both = guarded.dry(&guarded.pod("both")).expect_code(1);
-    assert!(both.err().contains("has a mount of its own at /weightseal/models/adapters-pvc/acme/lora"), "{both}");
+    assert!(
+        both.err().contains("has a mount of its own at /weightseal/models/adapters-pvc/acme/lora"),
+        "{both}"
+    );
     set(&mut plain, "/spec/containers/0/volumeMounts/0/readOnly", Value::Null);
     let refused = guarded.dry(&plain).expect_code(1);
     assert!(refused.err().contains("container vllm can write volume model-cache"), "{refused}");
@@ -42,7 +45,8 @@ fn the_parameter_decides_which_claims_hold_models_and_without_it_nothing_is_admi
     guarded.until(|| guarded.dry(&guarded.pod("both")), |ended| ended.code() == Some(0));
     let policies = manifests("admission");
     guarded.cluster.admin().kubectl(&["apply", "--kustomize", policies.to_str().unwrap()]).expect_code(0);
-    guarded.until_refused(&plain, "mounts subPath acme/lora of volume adapters, which the gate does not mount");
+    guarded
+        .until_refused(&plain, "mounts subPath acme/lora of volume adapters, which the gate does not mount");
     guarded.patch(&json!({ "spec": { "claims": ["other-pvc"] } }));
     guarded.until_refused(&guarded.pod("both"), "has a mount of its own");
 
@@ -53,6 +57,13 @@ fn the_parameter_decides_which_claims_hold_models_and_without_it_nothing_is_admi
         pod["metadata"]["labels"] = json!({ "weightseal/inject": "true" });
         guarded.until_refused(&pod, "no params found for policy binding with `Deny` parameterNotFoundAction");
     }
+
+    // Nor without its kind; once both are back, everything is as before.
+    let definition = ["delete", "customresourcedefinition", "modelgates.admission.weightseal"];
+    guarded.cluster.admin().kubectl(&definition).expect_code(0);
+    guarded.dry(&bare("bare")).expect_code(1);
+    install(&guarded.cluster);
+    guarded.until(|| guarded.dry(&guarded.pod("both")), |ended| ended.code() == Some(0));
 }
 
 #[test]
@@ -106,14 +117,50 @@ fn receipts_and_their_key_are_for_the_gate_alone() {
     let words = "uses a Secret or claim that is for the gate alone";
     let key = |name: &str| json!([{ "name": "KEY", "valueFrom": { "secretKeyRef": { "name": name, "key": "key" } } }]);
     for (what, changes) in [
-        ("the receipts", vec![("/spec/containers/1/volumeMounts", json!([{ "name": "weightseal-receipts", "mountPath": "/r" }]))]),
-        ("the key", vec![("/spec/containers/1/volumeMounts", json!([{ "name": "weightseal-key", "mountPath": "/r", "readOnly": true }]))]),
-        ("the receipts by another name", vec![("/spec/volumes/-", json!({ "name": "mine", "persistentVolumeClaim": { "claimName": "weightseal-receipts" } }))]),
-        ("the key by another name", vec![("/spec/volumes/-", json!({ "name": "mine", "secret": { "secretName": "weightseal-key" } }))]),
-        ("the key projected", vec![("/spec/volumes/-", json!({ "name": "mine", "projected": { "sources": [{ "secret": { "name": "weightseal-spare" } }] } }))]),
+        (
+            "the receipts",
+            vec![(
+                "/spec/containers/1/volumeMounts",
+                json!([{ "name": "weightseal-receipts", "mountPath": "/r" }]),
+            )],
+        ),
+        (
+            "the key",
+            vec![(
+                "/spec/containers/1/volumeMounts",
+                json!([{ "name": "weightseal-key", "mountPath": "/r", "readOnly": true }]),
+            )],
+        ),
+        (
+            "the receipts by another name",
+            vec![(
+                "/spec/volumes/-",
+                json!({ "name": "mine", "persistentVolumeClaim": { "claimName": "weightseal-receipts" } }),
+            )],
+        ),
+        (
+            "the key by another name",
+            vec![(
+                "/spec/volumes/-",
+                json!({ "name": "mine", "secret": { "secretName": "weightseal-key" } }),
+            )],
+        ),
+        (
+            "the key projected",
+            vec![(
+                "/spec/volumes/-",
+                json!({ "name": "mine", "projected": { "sources": [{ "secret": { "name": "weightseal-spare" } }] } }),
+            )],
+        ),
         ("the key as a variable", vec![("/spec/containers/1/env", key("weightseal-key"))]),
-        ("the key as a variable of an init container", vec![("/spec/initContainers/1/env", key("weightseal-spare"))]),
-        ("all keys as variables", vec![("/spec/containers/1/envFrom", json!([{ "secretRef": { "name": "weightseal-spare" } }]))]),
+        (
+            "the key as a variable of an init container",
+            vec![("/spec/initContainers/1/env", key("weightseal-spare"))],
+        ),
+        (
+            "all keys as variables",
+            vec![("/spec/containers/1/envFrom", json!([{ "secretRef": { "name": "weightseal-spare" } }]))],
+        ),
     ] {
         let mut pod = guarded.pod("changed");
         for (pointer, value) in changes {
@@ -132,7 +179,8 @@ fn receipts_and_their_key_are_for_the_gate_alone() {
         "volumeMounts": [{ "name": "weightseal-key", "mountPath": "/r" }] }]);
     assert!(guarded.dry(&pod).expect_code(1).err().contains("differs from ModelGate weightseal in"));
     pod["spec"]["initContainers"] = json!([]);
-    pod["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "weightseal-receipts", "mountPath": "/r" }]);
+    pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{ "name": "weightseal-receipts", "mountPath": "/r" }]);
     assert!(guarded.dry(&pod).expect_code(1).err().contains(words));
 }
 
@@ -144,7 +192,11 @@ fn a_parameter_that_is_no_gate_cannot_be_written() {
         ("container/image", json!("registry.example.com/weightseal-init:1.0"), "spec.container.image"),
         ("container/restartPolicy", json!("Always"), "has no restartPolicy"),
         ("container/resources/requests", Value::Null, "spec.container.resources.requests: Required value"),
-        ("container/volumeMounts/0/mountPath", json!("/weightseal/models"), "below /weightseal is the place of model volumes"),
+        (
+            "container/volumeMounts/0/mountPath",
+            json!("/weightseal/models"),
+            "below /weightseal is the place of model volumes",
+        ),
         ("claims", json!([]), "spec.claims"),
         ("loaders/0", json!("model-loader"), "spec.loaders[0]"),
     ] {

@@ -5,6 +5,8 @@
 mod admission;
 mod admission_fields;
 mod admission_injected;
+mod admission_mounts;
+mod admission_node;
 mod admission_parameter;
 mod admission_rights;
 mod admitted;
@@ -12,6 +14,8 @@ mod ended;
 mod kubelet;
 mod line;
 mod loaded;
+mod manifests;
+mod manifests_audit;
 mod pinned;
 mod pod;
 mod policy;

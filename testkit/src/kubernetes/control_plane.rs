@@ -47,10 +47,18 @@ impl ControlPlane {
     /// # Errors
     /// It cannot be built (see [`build`]), or it does not start: then its last words are in the error.
     pub fn start() -> Result<ControlPlane, Missing> {
+        ControlPlane::start_with(&[])
+    }
+
+    /// The same with flags of kube-apiserver besides, each as its name and its value.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub fn start_with(more: &[(&str, OsString)]) -> Result<ControlPlane, Missing> {
         let bin = build()?;
         let mut tried = 1;
         loop {
-            match ControlPlane::once(&bin) {
+            match ControlPlane::once(&bin, more) {
                 Ok(cluster) => return Ok(cluster),
                 Err(_) if tried < TRIES => tried += 1,
                 Err(error) => return Err(Missing::new("an API server of Kubernetes", error.to_string())),
@@ -67,7 +75,7 @@ impl ControlPlane {
         SHARED.get_or_init(ControlPlane::start).as_ref().map_err(Clone::clone)
     }
 
-    fn once(bin: &Path) -> io::Result<ControlPlane> {
+    fn once(bin: &Path, more: &[(&str, OsString)]) -> io::Result<ControlPlane> {
         let folder = KeptFolder::new()?;
         let dir = folder.path();
         for name in ["home", "log"] {
@@ -83,7 +91,8 @@ impl ControlPlane {
 
         let mut etcd = start("etcd", bin, dir, etcd(dir, store, peer))?;
         until_ready(&mut etcd, || listens(store))?;
-        let mut server = start("kube-apiserver", bin, dir, kube_apiserver(dir, api, store))?;
+        let flags = [kube_apiserver(dir, api, store), flags(more)].concat();
+        let mut server = start("kube-apiserver", bin, dir, flags)?;
         let admin = Client::new(bin.join("kubectl"), dir.join("admin.kubeconfig"), dir.join("home"));
         until_ready(&mut server, || {
             listens(api)
