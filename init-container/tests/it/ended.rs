@@ -89,6 +89,8 @@ fn a_deadline_ends_as_not_verified_in_warn_mode_too() {
     let volume = endless();
     for mode in ["enforce", "warn"] {
         late(volume.run(&["--deadline", "300ms", "--mode", mode]));
+        let first = volume.message().lines().next().unwrap().to_owned();
+        assert!(first.contains("/model\": deadline-passed: "), "{first}");
     }
 }
 
