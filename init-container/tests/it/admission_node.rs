@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// Asks again until the answer fits.
 #[track_caller]
-fn until<T>(what: &str, node: &Node, ask: impl Fn() -> T, fits: impl Fn(&T) -> bool) -> T {
+fn until<T>(what: &str, node: &Node<'_>, ask: impl Fn() -> T, fits: impl Fn(&T) -> bool) -> T {
     let start = Instant::now();
     loop {
         let answer = ask();
@@ -37,7 +37,7 @@ fn until<T>(what: &str, node: &Node, ask: impl Fn() -> T, fits: impl Fn(&T) -> b
 }
 
 /// The pod of `pod-injected.yaml`, with what this machine has in the place of graphics processors and a vLLM.
-fn pod(node: &Node, server: &str, name: &str) -> Value {
+fn pod(node: &Node<'_>, server: &str, name: &str) -> Value {
     let file = manifests("pod-injected.yaml");
     let args = ["create", "--dry-run=client", "--output=json", "--filename", file.to_str().unwrap()];
     let ended = node.cluster().admin().kubectl(&args).expect_code(0);
