@@ -5,6 +5,7 @@ mod build;
 mod crates;
 mod promise;
 mod revision;
+mod roots;
 mod sbom;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use testkit::target_dir;
 
 use crate::Done;
 use revision::Revision;
+use roots::Roots;
 
 pub(crate) const HELP: &str = "\
 Build the image of the init container, and hold it to its promises
@@ -28,7 +30,7 @@ Options:
       --arch ARCH    amd64 or arm64 [default: that of this machine]
       --output FILE  where the OCI archive goes [default: target/image/ARCH/weightseal-init.tar]
       --source URL   where the source is published, for the image's label [default: no such label]
-      --roots FILE   authorities that TLS trusts, in PEM, to lie in the image [default: none, they are mounted]
+      --roots FILE   authorities that TLS trusts, in PEM, to lie in the image, or none [default: Mozilla's]
 
 It compiles one static program, describes the crates in it (CycloneDX), and lets buildah put both into an image from
 scratch: twice, since both have to have the same digest. Then it runs what is in the image. It ends with exit code 1
@@ -43,9 +45,6 @@ const LIMIT: u64 = 25_000_000;
 
 /// Where the list of the crates lies in the image: Syft and Trivy look for files of such a name.
 const SBOM: &str = "weightseal-init.cdx.json";
-
-/// Where programs look for authorities.
-const ROOTS: &str = "etc/ssl/certs/ca-certificates.crt";
 
 /// A processor that images are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,12 +89,12 @@ pub(crate) struct Options {
     arch: Arch,
     output: Option<PathBuf>,
     source: Option<String>,
-    roots: Option<PathBuf>,
+    roots: Roots,
 }
 
 impl Options {
     pub(crate) fn parse(args: &[OsString]) -> Result<Options, String> {
-        let mut options = Options { arch: Arch::HERE, output: None, source: None, roots: None };
+        let mut options = Options { arch: Arch::HERE, output: None, source: None, roots: Roots::Mozilla };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
             let flag = flag.to_string_lossy();
@@ -107,7 +106,7 @@ impl Options {
                 ("--arch", _) => return Err(format!("images are for amd64 or arm64, not for {text}")),
                 ("--output", _) => options.output = Some(value.into()),
                 ("--source", _) => options.source = Some(text.into_owned()),
-                ("--roots", _) => options.roots = Some(value.into()),
+                ("--roots", _) => options.roots = Roots::parse(value),
                 _ => return Err(format!("there is no option {flag}")),
             }
         }
@@ -133,9 +132,8 @@ pub(crate) fn run(options: &Options) -> Done {
 
     let sbom = sbom::write(&crates, arch, &revision, &content)?;
     let mut files = BTreeMap::from([(PROGRAM, (0o755, content)), (SBOM, (0o444, sbom.into_bytes()))]);
-    if let Some(roots) = &options.roots {
-        let pem = fs::read(roots).map_err(|error| format!("{}: {error}", roots.display()))?;
-        files.insert(ROOTS, (0o444, pem));
+    if let Some(pem) = options.roots.pem()? {
+        files.insert(roots::PLACE, (0o444, pem));
     }
     let image = expected(arch, options.source.as_deref(), &revision, files);
     let archive = options.output.clone().unwrap_or_else(|| place.join(format!("{PROGRAM}.tar")));
@@ -198,7 +196,9 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options = parse(&["--arch", "arm64", "--output", "a.tar"]).expect("they are right");
+        let options =
+            parse(&["--arch", "arm64", "--output", "a.tar", "--roots", "none"]).expect("they are right");
+        assert_eq!(options.roots, Roots::None);
         assert_eq!((options.arch, options.output), (Arch::Arm64, Some(PathBuf::from("a.tar"))));
         assert_eq!(parse(&[]).expect("none is needed").arch, Arch::HERE);
     }
