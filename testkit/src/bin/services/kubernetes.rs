@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Instant;
 
 use testkit::keeper::KeptFolder;
 use testkit::kubernetes::{ControlPlane, Node};
-use testkit::target_dir;
+use testkit::{models, target_dir};
 
 use super::{Result, Service};
 
@@ -24,9 +26,10 @@ const IMAGE: &str = if cfg!(target_arch = "aarch64") {
 
 struct Running {
     cluster: &'static ControlPlane,
-    /// What pods can be made of, or why this machine is no node.
-    node: Result<Images, String>,
-    volume: KeptFolder,
+    /// Whether there are pods to try, or why this machine is no node.
+    node: Result<(), String>,
+    /// The volume, and the pods.
+    folder: KeptFolder,
 }
 
 /// The image of the init container, and that of a stand-in for a model server.
@@ -41,15 +44,18 @@ pub(super) fn start() -> Result<Box<dyn Service>> {
     let start = Instant::now();
     let cluster = ControlPlane::shared()?;
     cluster.namespace(NAMESPACE, &[("pod-security.kubernetes.io/enforce", "restricted")]);
-    let volume = KeptFolder::new()?;
-    fs::set_permissions(volume.path(), Permissions::from_mode(0o755))?;
+    let folder = KeptFolder::new()?;
+    // Containers are other users, who look for their files below it.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    models::small(&folder.path().join(CLAIM).join("llama-3"))?;
     let node = Node::shared().map_err(|missing| missing.to_string());
     println!("Kubernetes is up after {:.1} s", start.elapsed().as_secs_f64());
     let node = node.and_then(|node| {
-        node.volume(NAMESPACE, CLAIM, volume.path());
-        images(node).map_err(|missing| missing.to_string())
+        node.volume(NAMESPACE, CLAIM, &folder.path().join(CLAIM));
+        let images = images(node).map_err(|missing| missing.to_string())?;
+        pods(&images, folder.path()).map_err(|error| error.to_string())
     });
-    Ok(Box::new(Running { cluster, node, volume }))
+    Ok(Box::new(Running { cluster, node, folder }))
 }
 
 fn images(node: &Node<'_>) -> Result<Images, testkit::Missing> {
@@ -63,6 +69,48 @@ fn images(node: &Node<'_>) -> Result<Images, testkit::Missing> {
         node.program("weightseal-init", "weightseal-init", name)?
     };
     Ok(Images { gate, server })
+}
+
+/// Writes a pod with the gate in front, and one without.
+fn pods(images: &Images, folder: &Path) -> io::Result<()> {
+    let Images { gate, server } = images;
+    let pod = |name: &str, gate: &str, volumes: &str| {
+        format!(
+            "apiVersion: v1
+kind: Pod
+metadata: {{ name: {name}, namespace: {NAMESPACE} }}
+spec:
+  nodeName: localhost
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  securityContext: {{ runAsNonRoot: true, runAsUser: 65532, seccompProfile: {{ type: RuntimeDefault }} }}
+{gate}  containers:
+    - name: vllm
+      image: {server}
+      securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
+      volumeMounts:
+        - {{ name: model-cache, mountPath: /models/cache, readOnly: true }}
+  volumes:
+    - name: model-cache
+      persistentVolumeClaim: {{ claimName: {CLAIM}, readOnly: true }}
+{volumes}"
+        )
+    };
+    let gate = format!(
+        "  initContainers:
+    - name: weightseal
+      image: {gate}
+      args: [--model=/models/cache/llama-3, --public-key=/etc/weightseal/release.pub]
+      terminationMessagePolicy: FallbackToLogsOnError
+      securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
+      volumeMounts:
+        - {{ name: model-cache, mountPath: /models/cache, readOnly: true }}
+        - {{ name: weightseal, mountPath: /etc/weightseal, readOnly: true }}
+"
+    );
+    let keys = "    - name: weightseal\n      configMap: { name: weightseal }\n";
+    fs::write(folder.join("pod.yaml"), pod("vllm", &gate, keys))?;
+    fs::write(folder.join("without-gate.yaml"), pod("vllm-without-gate", "", ""))
 }
 
 impl fmt::Display for Running {
@@ -80,49 +128,33 @@ impl fmt::Display for Running {
             admin.config().display(),
             dev.config().display()
         )?;
-        let Images { gate, server } = match &self.node {
-            Ok(images) => images,
-            Err(why) => return writeln!(f, "This machine is no node, so no pod starts: {why}\n"),
-        };
+        if let Err(why) = &self.node {
+            return writeln!(f, "This machine is no node, so no pod starts: {why}\n");
+        }
+        let folder = self.folder.path().display();
         writeln!(
             f,
             "This machine is its node. There are no controllers and there is no scheduler, and nothing is pulled. In the
-namespace {NAMESPACE}, the claim {CLAIM} is the folder {volume}:
+namespace {NAMESPACE}, the claim {CLAIM} is a folder with a small model in it. As the admin, sign it and see the pod run:
   weightseal keygen release
-  cp --recursive MODEL {volume}/llama-3
-  weightseal sign {volume}/llama-3 --private-key release.key
+  weightseal sign {folder}/{CLAIM}/llama-3 --private-key release.key
   kubectl --namespace {NAMESPACE} create configmap weightseal --from-file release.pub
-  kubectl --namespace {NAMESPACE} apply --filename - <<END
-apiVersion: v1
-kind: Pod
-metadata: {{ name: vllm }}
-spec:
-  nodeName: localhost
-  automountServiceAccountToken: false
-  securityContext: {{ runAsNonRoot: true, runAsUser: 65532, seccompProfile: {{ type: RuntimeDefault }} }}
-  initContainers:
-    - name: weightseal
-      image: {gate}
-      args: [--model=/models/cache/llama-3, --public-key=/etc/weightseal/release.pub]
-      securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
-      volumeMounts:
-        - {{ name: model-cache, mountPath: /models/cache, readOnly: true }}
-        - {{ name: weightseal, mountPath: /etc/weightseal, readOnly: true }}
-  containers:
-    - name: vllm
-      image: {server}
-      securityContext: {{ allowPrivilegeEscalation: false, capabilities: {{ drop: [ALL] }} }}
-      volumeMounts:
-        - {{ name: model-cache, mountPath: /models/cache, readOnly: true }}
-  volumes:
-    - name: model-cache
-      persistentVolumeClaim: {{ claimName: {CLAIM}, readOnly: true }}
-    - name: weightseal
-      configMap: {{ name: weightseal }}
-END
+  kubectl apply --filename {folder}/pod.yaml
+  kubectl --namespace {NAMESPACE} get pod vllm
+
+Change a byte, and see why the same pod does not start:
+  kubectl --namespace {NAMESPACE} delete pod vllm
+  printf x | dd of={folder}/{CLAIM}/llama-3/model-00001-of-00002.safetensors bs=1 seek=100000 conv=notrunc
+  kubectl apply --filename {folder}/pod.yaml
   kubectl --namespace {NAMESPACE} describe pod vllm
-",
-            volume = self.volume.path().display()
+
+Have the API server refuse a pod without a gate:
+  kubectl apply --filename init-container/manifests/admission/definition.yaml
+  kubectl wait --for=condition=Established customresourcedefinition/modelgates.admission.weightseal
+  kubectl apply --kustomize init-container/manifests/admission
+  kubectl label namespace {NAMESPACE} weightseal/gate=enforce
+  kubectl apply --filename {folder}/without-gate.yaml
+"
         )
     }
 }
