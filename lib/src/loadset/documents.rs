@@ -83,7 +83,7 @@ impl Documents {
         let words = ["tokenizer.json", "added_tokens.json"].contains(&file.as_str())
             || file.starts_with("vocab")
             || file.starts_with("tekken");
-        file.ends_with(".json") && !words
+        file.ends_with(".json") && (!words || file.contains("config"))
     }
 
     /// Whether what is no JSON, or too long, cannot be passed over: it is called as configurations are. Others are
@@ -198,6 +198,13 @@ impl Reading<'_> {
             && step.is("custom_pipeline")
         {
             self.module(pipeline, &[""])?;
+        }
+        // Pipelines of transformers: `"custom_pipelines": {"task": {"impl": "module.Class"}}`.
+        if let ([.., step], Value::Text(class)) = (path, value)
+            && step.is("impl")
+            && path.iter().any(|step| step.is("custom_pipelines"))
+        {
+            self.class(class)?;
         }
         match self.file.as_str() {
             "adapter_config.json" => self.adapter(path, value),
@@ -401,6 +408,8 @@ mod tests {
             (r#"{"text_config": {"auto_map": {"AutoModel": "m.M"}}}"#, vec!["m.py"]),
             (r#"{"a": [{"auto_map": {"AutoModel": "sub/m.M"}}]}"#, vec!["sub/m.py"]),
             (r#"{"custom_pipeline": "pipe"}"#, vec!["pipe.py"]),
+            (r#"{"custom_pipelines": {"t": {"impl": "pipe.P", "pt": ["AutoModel"]}}}"#, vec!["pipe.py"]),
+            (r#"{"impl": "eager", "custom_pipelines": {}}"#, vec![]),
             (r#"{"auto_map": null, "auto": {"map": "x.Y"}}"#, vec![]),
         ] {
             let expected: Vec<Vec<String>> =
@@ -430,6 +439,11 @@ mod tests {
             ("config.json", r#"{"auto_map": {"AutoModel": "evil/repo--modeling.M"}}"#),
             ("config.json", r#"{"vision_config": {"auto_map": {"AutoModel": "evil/repo--modeling.M"}}}"#),
             ("tokenizer_config.json", r#"{"auto_map": {"AutoTokenizer": [null, "evil/repo--t.T"]}}"#),
+            (
+                "config.json",
+                r#"{"custom_pipelines": {"t": {"impl": "evil/repo--mod.Cls", "pt": ["AutoModel"]}}}"#,
+            ),
+            ("vocab_config.json", r#"{"auto_map": {"AutoModel": "evil/repo--modeling.M"}}"#),
             ("model_index.json", r#"{"custom_pipeline": "evil/repo--pipe"}"#),
             ("model_index.json", r#"{"_class_name": ["../pipe", "P"]}"#),
             ("model_index.json", r#"{"unet": ["evil/repo--unet", "U"]}"#),

@@ -57,7 +57,8 @@ impl LoadKind {
             return Some(LoadKind::Tokenizer);
         }
         // The data of an ONNX file lie in others beside it: `model.onnx_data_1`.
-        if ends(WEIGHTS) || file.contains(".onnx") || is_index(file) {
+        // So do those of a checkpoint of TensorFlow: `model.ckpt.index`, `variables.data-00000-of-00001`.
+        if ends(WEIGHTS) || file.contains(".onnx") || file.contains(".data-") || is_index(file) {
             return Some(LoadKind::Weights);
         }
         ends(CONFIGURATIONS).then_some(LoadKind::Configuration)
@@ -120,6 +121,9 @@ const WEIGHTS: &[&str] = &[
     ".trt",
     ".llamafile",
     ".mar",
+    ".index",
+    ".arpa",
+    ".faiss",
 ];
 
 const CONFIGURATIONS: &[&str] = &[".json", ".yaml", ".yml", ".toml", ".xml"];
