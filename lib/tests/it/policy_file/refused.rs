@@ -109,6 +109,8 @@ fn yaml_that_could_be_read_in_two_ways_is_refused() {
     }
     world.invalid("", "empty");
     world.invalid("- 1\n", "a list stands where a mapping is expected");
+    // It may be a key.
+    world.invalid("wXJ2k9\n", "1:1: a text stands where a mapping is expected");
     world.invalid(&format!("{good}#{}", "x".repeat(2 << 20)), "larger than 1048576 bytes");
     let path = world.path("policy.yaml");
     fs::write(&path, format!("{good}#{}", "x".repeat(2 << 20))).unwrap();
