@@ -230,6 +230,7 @@ impl Walk<'_> {
         let Some(folder) = self.open(above, item, path)? else { return Ok(()) };
         let Some(items) = self.items(&folder, path)? else { return Ok(()) };
         let id = repository_id(&item.name).unwrap_or_default();
+        let models_before = self.found.models.len();
         let mut blobs = HashSet::new();
         for item in items.iter().filter(|item| item.name == "snapshots" && item.is(FileType::Directory)) {
             let inner = path.join(&item.name);
@@ -244,10 +245,13 @@ impl Walk<'_> {
                 }
             }
         }
+        let has_snapshots = self.found.models.len() > models_before;
         for item in &items {
             let inner = path.join(&item.name);
             match (item.is(FileType::Directory), item.name.as_bytes()) {
                 (true, b"snapshots") => {}
+                // Of these the verification of each snapshot says where they lead.
+                (true, b"refs") if has_snapshots => {}
                 (true, b"refs") => self.bookkeeping(&folder, item, &inner, is_number, 0)?,
                 // Which files a repository does not have, as the Hub's client remembers it.
                 (true, b".no_exist") => self.bookkeeping(&folder, item, &inner, <[u8]>::is_empty, 0)?,

@@ -1,6 +1,7 @@
 //! The whole line: source -> listing -> hash -> manifest -> statement -> sign or verify -> report.
 
 use std::{
+    collections::HashSet,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,7 +20,7 @@ use crate::{
     report::{Assurance, Finding, Report},
     shown::Shown,
     sign::Signer,
-    source::{Source, local::Local},
+    source::{Source, hub_cache::Bookkeeping, local::Local},
 };
 
 pub(crate) mod content;
@@ -369,6 +370,14 @@ impl Model {
                 break;
             }
         }
+        if !statements.is_empty() {
+            let manifests = statements.iter().map(|statement| statement.statement().manifest());
+            let names: HashSet<&str> =
+                manifests.flat_map(|manifest| manifest.files()).map(|file| file.name.as_str()).collect();
+            for beside in self.bookkeeping(run)? {
+                report.findings.extend(beside.findings(&|name| names.contains(name)));
+            }
+        }
         if agreement == Agreement::Differ && report.findings.is_empty() {
             // No bytes are as all of them say: the store has given each of them its own.
             let what = format!("the signatures say different things of {model}, and all proved to be right");
@@ -411,6 +420,19 @@ impl Model {
         }
         model.load_set = policy.demanded_load_set();
         model
+    }
+
+    /// What the Hub's cache keeps beside it: by the path that was given, and by the one without links.
+    pub(crate) fn bookkeeping(&self, run: &Run) -> Result<Vec<Bookkeeping>, Error> {
+        let (Some(ModelUri::Path(given)), Some(local)) = (&self.uri, &self.local) else {
+            return Ok(Vec::new());
+        };
+        let given = std::path::absolute(given).unwrap_or_default();
+        let mut all: Vec<_> = Bookkeeping::of(&given, run)?.into_iter().collect();
+        if given != local.path() {
+            all.extend(Bookkeeping::of(local.path(), run)?);
+        }
+        Ok(all)
     }
 
     /// Where its files are.

@@ -1,6 +1,6 @@
 //! What the file system says of a model's files at one moment: nothing is read of them, so that it can be asked every minute.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs::Metadata, os::unix::fs::MetadataExt as _};
 
 use crate::{
     Error, Model, Run,
@@ -39,8 +39,25 @@ impl Model {
             }
         })?;
         self.source().unmoved(run)?;
+        for beside in self.bookkeeping(run)? {
+            for (name, metadata) in &beside.items {
+                all.insert(format!("../../{name}"), (Kind::Special("bookkeeping"), stamp(metadata)));
+            }
+        }
         Ok(Stamps(all))
     }
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    let time = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let file = FileStamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.len(),
+        modified: time(metadata.mtime(), metadata.mtime_nsec()),
+        changed: time(metadata.ctime(), metadata.ctime_nsec()),
+    };
+    Stamp { file, ..Stamp::default() }
 }
 
 impl Stamps {

@@ -91,7 +91,6 @@ fn what_belongs_to_no_model_is_refused() {
         (claim.join("teams/version.txt"), "file-unsigned"),
         (claim.join("hub/version.txt"), "file-unsigned"),
         (claim.join("hub/CACHEDIR.TAG"), "file-unsigned"),
-        (hub.join("refs/evil.py"), "file-unsigned"),
         (hub.join("evil.py"), "file-unsigned"),
         (hub.join("blobs/0000"), "file-unsigned"),
         (hub.join("blobs/deep/model.sig"), "special-file"),
@@ -228,4 +227,47 @@ fn a_cache_that_was_filled_by_patterns_has_its_signature_elsewhere() {
     assert_eq!(outcome(policy(allowed), 1).verdict, "rejected");
     fs::remove_file(kept).unwrap();
     assert_eq!(codes(policy(allowed), 1), ["signature-missing"]);
+}
+
+#[test]
+fn what_leads_a_loader_from_a_snapshot_to_something_else_is_refused() {
+    let (volume, root) = claim();
+    let cache = root.join("model-cache-pvc/hub");
+    let repository = cache.join("models--acme--llama-3");
+    let evil = "e".repeat(40);
+    let on_hub = |revision: &str| {
+        let mut command = program();
+        command.arg("--model").arg(format!("hf://acme/llama-3@{revision}")).env("HF_HUB_CACHE", &cache);
+        capture(&mut volume.rest(command)).unwrap()
+    };
+    let all = |code: i32, codes: &[&str]| {
+        for ended in [run(&volume, &root, &[]), on_hub(REVISION), on_hub("main")] {
+            assert_eq!(outcome(ended, code).codes(), codes);
+        }
+    };
+    all(0, &[]);
+    let upper = REVISION.to_uppercase();
+    for (name, text) in [
+        (format!("refs/{REVISION}"), REVISION.to_owned()),
+        (format!("refs/{upper}"), REVISION.to_owned()),
+        (format!("refs/pr/{REVISION}"), REVISION.to_owned()),
+        ("refs/v1".to_owned(), format!("{REVISION}\n")),
+        ("refs/v1".to_owned(), evil),
+        ("refs/evil.py".to_owned(), "../x".to_owned()),
+        // What is there, and what is signed, but not what is neither.
+        (format!(".no_exist/{REVISION}/config.json"), String::new()),
+        (format!(".no_exist/{REVISION}/1_Pooling/config.json"), String::new()),
+    ] {
+        let path = repository.join(&name);
+        let made: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        all(1, &["file-unsigned"]);
+        for path in made {
+            if path.is_dir() { fs::remove_dir(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        all(0, &[]);
+    }
+    symlink("main", repository.join("refs/v2")).unwrap();
+    all(1, &["symlink-refused"]);
 }

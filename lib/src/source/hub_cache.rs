@@ -1,7 +1,10 @@
 //! The Hub's cache: `models--ORG--NAME` with `blobs` and `snapshots`, whose files are links into the blobs.
 
 use std::{
+    fs::{self, Metadata},
+    io::{self, Read as _},
     os::fd::OwnedFd,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
@@ -11,6 +14,137 @@ use rustix::{
 };
 
 use super::local::{FOLDER, open_folder};
+use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown};
+
+/// What a repository of a Hub cache keeps beside its snapshots: a loader asks it first, and so it decides what is loaded.
+#[derive(Debug)]
+pub(crate) struct Bookkeeping {
+    repository: PathBuf,
+    revision: String,
+    /// References and marks of absence with their folders, by their path in the repository.
+    pub(crate) items: Vec<(String, Metadata)>,
+}
+
+impl Bookkeeping {
+    /// That of the repository whose snapshot a path is, or lies in; none elsewhere. Whether there are blobs does not matter.
+    ///
+    /// # Errors
+    /// `too-many-entries`, `permission-denied`, `io-failed`, `changed-while-read`; those of [`Run::check`].
+    pub(crate) fn of(path: &Path, run: &Run) -> Result<Option<Self>, Error> {
+        let mut below = path;
+        for snapshots in path.ancestors().skip(1) {
+            let repository = snapshots.parent().filter(|parent| {
+                let name = parent.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let is_one = ["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind));
+                is_one && snapshots.file_name().is_some_and(|name| name == "snapshots")
+            });
+            if let (Some(repository), Some(revision)) = (repository, below.file_name()) {
+                let revision = revision.to_string_lossy().into_owned();
+                let mut found =
+                    Bookkeeping { repository: repository.to_owned(), revision, items: Vec::new() };
+                for name in ["refs", ".no_exist"] {
+                    found.add(name, 0, run)?;
+                }
+                return Ok(Some(found));
+            }
+            below = snapshots;
+        }
+        Ok(None)
+    }
+
+    /// Adds something with all below it; no link is followed.
+    fn add(&mut self, name: &str, depth: usize, run: &Run) -> Result<(), Error> {
+        run.check()?;
+        let path = self.repository.join(name);
+        let failed = |error| Error::io("read", path.display(), error, Code::ChangedWhileRead);
+        let metadata = match path.symlink_metadata() {
+            Err(error) if depth == 0 && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(failed)?,
+        };
+        if self.items.len() >= limits::ENTRIES || depth > limits::FOLDER_DEPTH {
+            let what =
+                format!("{} holds too much beside its snapshots", Shown(&self.repository.to_string_lossy()));
+            return Err(Error::new(Code::TooManyEntries, what));
+        }
+        let is_folder = metadata.is_dir();
+        self.items.push((name.to_owned(), metadata));
+        if is_folder {
+            for item in fs::read_dir(&path).map_err(failed)? {
+                let item = item.map_err(failed)?.file_name();
+                let inner = item.to_str().ok_or_else(|| {
+                    let what = format!("a name in {} is not valid UTF-8", Shown(&path.to_string_lossy()));
+                    Error::new(Code::FileNameInvalid, what)
+                })?;
+                self.add(&format!("{name}/{inner}"), depth + 1, run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What of it would lead a loader to something else than the snapshot, or make it miss a file that the snapshot has or
+    /// that is `signed`.
+    pub(crate) fn findings(&self, signed: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+        let marks = format!(".no_exist/{}/", self.revision);
+        let wrong = self.items.iter().filter_map(|(name, metadata)| {
+            let is_folder = metadata.is_dir();
+            let (code, what) = if metadata.is_symlink() {
+                (Code::SymlinkRefused, "is a symbolic link beside the snapshots")
+            } else if !is_folder && (!metadata.is_file() || !name.contains('/')) {
+                (Code::SpecialFile, "is neither a reference nor a mark of absence")
+            } else if let Some(reference) = name.strip_prefix("refs/") {
+                if reference.split('/').any(is_like_a_commit) {
+                    (
+                        Code::FileUnsigned,
+                        "is a reference that is called like a commit, and leads a loader elsewhere",
+                    )
+                } else if !is_folder && !self.leads_to_a_snapshot(name) {
+                    (Code::FileUnsigned, "is a reference to no commit that the cache has")
+                } else {
+                    return None;
+                }
+            } else if let Some(absent) = name.strip_prefix(&marks).filter(|_| !is_folder) {
+                let snapshot = self.repository.join("snapshots").join(&self.revision);
+                if !signed(absent) && snapshot.join(absent).symlink_metadata().is_err() {
+                    return None;
+                }
+                (
+                    Code::FileUnsigned,
+                    "marks a file as absent that the model has, so that loaders leave it out",
+                )
+            } else {
+                return None;
+            };
+            Some(Finding::new(code, format!("{:?} {what}", Shown(name))).about(name.clone()))
+        });
+        wrong.take(FINDINGS).collect()
+    }
+
+    /// Whether a reference holds a commit that is there, and no other byte: loaders take its text as it stands.
+    fn leads_to_a_snapshot(&self, name: &str) -> bool {
+        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+        let mut options = fs::File::options();
+        options.read(true).custom_flags(flags.try_into().unwrap_or_default());
+        let mut text = String::new();
+        let read = options
+            .open(self.repository.join(name))
+            .and_then(|file| file.take(REFERENCE_BYTES).read_to_string(&mut text));
+        let is_commit =
+            text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let snapshot = self.repository.join("snapshots").join(&text);
+        read.is_ok() && is_commit && snapshot.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+    }
+}
+
+/// Findings that are told.
+const FINDINGS: usize = 100;
+
+/// Longer than any commit.
+const REFERENCE_BYTES: u64 = 128;
+
+/// SHA-1 or longer, in any case.
+fn is_like_a_commit(name: &str) -> bool {
+    name.len() >= 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
 
 /// The repository of a Hub cache that a snapshot belongs to: `models--ORG--NAME`, with `blobs` and `snapshots` in it.
 #[derive(Debug)]

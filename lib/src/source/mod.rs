@@ -17,7 +17,7 @@ use crate::{
 
 #[cfg(feature = "hub")]
 pub(crate) mod hub;
-mod hub_cache;
+pub(crate) mod hub_cache;
 pub(crate) mod listing;
 pub(crate) mod local;
 pub(crate) mod memory;
