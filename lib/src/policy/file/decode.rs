@@ -64,7 +64,9 @@ impl Node {
     fn wrong(&self, wanted: &str) -> Fault {
         let what = match &self.value {
             // A file of one word is no policy, and may be a secret that was named in the place of one.
-            Value::Text { .. } if wanted == "a mapping" => format!("a text stands where {wanted} is expected"),
+            Value::Text { .. } if wanted == "a mapping" => {
+                format!("a text stands where {wanted} is expected")
+            }
             Value::Text { text, .. } => format!("{:?} stands where {wanted} is expected", Shown(text)),
             Value::List(_) => format!("a list stands where {wanted} is expected"),
             Value::Map(_) => format!("a mapping stands where {wanted} is expected"),
