@@ -84,6 +84,39 @@ fn mounts_of_the_gate_are_those_of_the_parameter_and_of_the_pods_model_volumes()
                 "has a mount of its own at /var/run/secrets/kubernetes.io/serviceaccount",
             ),
             (
+                "a part over what is mounted",
+                mount(
+                    json!({ "name": "model-cache", "mountPath": "/weightseal/models/model-cache-pvc/link/llama",
+                              "subPath": "link/llama", "readOnly": true }),
+                ),
+                "init container weightseal has a mount in another of its mounts, at \
+                 /weightseal/models/model-cache-pvc/link/llama: leave it out",
+            ),
+            (
+                "a part over a part",
+                mount(
+                    json!({ "name": "adapters", "mountPath": "/weightseal/models/adapters-pvc/acme/lora/link",
+                              "subPath": "acme/lora/link", "readOnly": true }),
+                ),
+                "has a mount in another of its mounts, at /weightseal/models/adapters-pvc/acme/lora/link",
+            ),
+            (
+                "a claim that looks like a part of another",
+                vec![(
+                    "/spec/volumes/-",
+                    json!({ "name": "more", "persistentVolumeClaim": { "claimName": "model-cache-pvc/llama" } }),
+                )],
+                "volume more is of a claim whose name no claim can have",
+            ),
+            (
+                "a claim by dots",
+                vec![(
+                    "/spec/volumes/-",
+                    json!({ "name": "more", "persistentVolumeClaim": { "claimName": ".." } }),
+                )],
+                "volume more is of a claim whose name no claim can have",
+            ),
+            (
                 "a volume is not mounted by the gate",
                 vec![("/spec/initContainers/0/volumeMounts/1", Value::Null)],
                 "container vllm mounts volume model-cache, which the gate does not mount: give init container weightseal the same \
