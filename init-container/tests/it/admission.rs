@@ -257,10 +257,8 @@ fn other_ways_to_the_data_and_to_the_gate_are_closed() {
     let Some(guarded) = Guarded::shared() else { return };
     let volume = |value: Value| vec![("/spec/volumes/-", value)];
     let kind = "volume more is of a kind that reaches data past the gate";
-    let copy = "volume more is an ephemeral claim of data that is there already";
-    let template =
-        |spec: Value| json!({ "name": "more", "ephemeral": { "volumeClaimTemplate": { "spec": spec } } });
-    let size = json!({ "requests": { "storage": "1Gi" } });
+    let template = json!({ "name": "more", "ephemeral": { "volumeClaimTemplate": { "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } } } });
     assert_refused(
         guarded,
         vec![
@@ -274,19 +272,8 @@ fn other_ways_to_the_data_and_to_the_gate_are_closed() {
                 ),
                 kind,
             ),
-            (
-                "a clone",
-                volume(template(json!({ "accessModes": ["ReadWriteOnce"], "resources": size,
-            "dataSource": { "kind": "PersistentVolumeClaim", "name": "model-cache-pvc" } }))),
-                copy,
-            ),
-            (
-                "a volume by name",
-                volume(template(
-                    json!({ "accessModes": ["ReadWriteOnce"], "resources": size, "volumeName": "pv-1" }),
-                )),
-                copy,
-            ),
+            // The claim is called changed-more, as a claim of models may be.
+            ("ephemeral", volume(template.clone()), kind),
             (
                 "a shared process namespace",
                 vec![("/spec/shareProcessNamespace", json!(true))],
@@ -330,6 +317,7 @@ fn other_ways_to_the_data_and_to_the_gate_are_closed() {
     // None of these needs a model volume to be refused.
     for (what, change, words) in [
         ("hostPath", ("/spec/volumes", json!([{ "name": "more", "hostPath": { "path": "/" } }])), kind),
+        ("ephemeral", ("/spec/volumes", json!([template])), kind),
         (
             "the processes of the node",
             ("/spec/hostPID", json!(true)),
@@ -358,8 +346,6 @@ fn a_pod_without_a_model_volume_needs_no_gate_and_one_whose_volumes_are_wholly_c
     let mut pod = bare("plain");
     pod["spec"]["volumes"] = json!([
         { "name": "a", "emptyDir": {} }, { "name": "b", "configMap": { "name": "b" } }, { "name": "c", "secret": { "secretName": "c" } },
-        { "name": "d", "ephemeral": { "volumeClaimTemplate": { "spec": { "accessModes": ["ReadWriteOnce"],
-            "resources": { "requests": { "storage": "1Gi" } } } } } },
     ]);
     guarded.dry(&pod).expect_code(0);
 

@@ -101,6 +101,29 @@ fn it_comes_before_other_init_containers_and_only_once() {
 }
 
 #[test]
+fn a_part_of_a_part_is_checked_with_it() {
+    let Some(guarded) = Guarded::shared() else { return };
+    let pod = injected(guarded, |pod| {
+        set(
+            pod,
+            "/spec/containers/1/volumeMounts",
+            json!([
+                { "name": "adapters", "mountPath": "/one", "subPath": "acme/lora/inner/most", "readOnly": true },
+                { "name": "adapters", "mountPath": "/two", "subPath": "acme/lora-2", "readOnly": true },
+            ]),
+        );
+    });
+    assert_eq!(
+        models(&pod),
+        [
+            place("adapters-pvc/acme/lora", "adapters", "acme/lora"),
+            place("adapters-pvc/acme/lora-2", "adapters", "acme/lora-2"),
+            place("model-cache-pvc", "model-cache", ""),
+        ]
+    );
+}
+
+#[test]
 fn several_volumes_of_one_claim_and_one_part_in_several_containers_are_one_mount() {
     let Some(guarded) = Guarded::shared() else { return };
     let pod = injected(guarded, |pod| {

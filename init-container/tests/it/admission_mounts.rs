@@ -84,6 +84,39 @@ fn mounts_of_the_gate_are_those_of_the_parameter_and_of_the_pods_model_volumes()
                 "has a mount of its own at /var/run/secrets/kubernetes.io/serviceaccount",
             ),
             (
+                "a part over what is mounted",
+                mount(
+                    json!({ "name": "model-cache", "mountPath": "/weightseal/models/model-cache-pvc/link/llama",
+                              "subPath": "link/llama", "readOnly": true }),
+                ),
+                "init container weightseal has a mount in another of its mounts, at \
+                 /weightseal/models/model-cache-pvc/link/llama: leave it out",
+            ),
+            (
+                "a part over a part",
+                mount(
+                    json!({ "name": "adapters", "mountPath": "/weightseal/models/adapters-pvc/acme/lora/link",
+                              "subPath": "acme/lora/link", "readOnly": true }),
+                ),
+                "has a mount in another of its mounts, at /weightseal/models/adapters-pvc/acme/lora/link",
+            ),
+            (
+                "a claim that looks like a part of another",
+                vec![(
+                    "/spec/volumes/-",
+                    json!({ "name": "more", "persistentVolumeClaim": { "claimName": "model-cache-pvc/llama" } }),
+                )],
+                "volume more is of a claim whose name no claim can have",
+            ),
+            (
+                "a claim by dots",
+                vec![(
+                    "/spec/volumes/-",
+                    json!({ "name": "more", "persistentVolumeClaim": { "claimName": ".." } }),
+                )],
+                "volume more is of a claim whose name no claim can have",
+            ),
+            (
                 "a volume is not mounted by the gate",
                 vec![("/spec/initContainers/0/volumeMounts/1", Value::Null)],
                 "container vllm mounts volume model-cache, which the gate does not mount: give init container weightseal the same \
@@ -135,7 +168,16 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
     let Some(guarded) = Guarded::shared() else { return };
     let work = |path: &str| vec![("/spec/containers/0/volumeMounts/2/mountPath", json!(path))];
     let hides =
-        ", and a model volume below, above or at it: give model volumes paths apart from other mounts";
+        ", which is in another mount: in containers with a model volume, give each mount a path apart";
+    let links = ", where links may lead into a model volume: take a path that is not below /proc";
+    let message = |path: &str| vec![("/spec/containers/0/terminationMessagePath", json!(path))];
+    // A second mount of the folder that the server may write.
+    let inner = |path: &str| {
+        vec![(
+            "/spec/containers/0/volumeMounts/-",
+            json!({ "name": "work", "mountPath": path, "subPath": "x" }),
+        )]
+    };
     assert_refused(
         guarded,
         vec![
@@ -204,6 +246,68 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
                 vec![("/spec/containers/0/volumeMounts/1/mountPath", json!("/models/cache/llama"))],
                 hides,
             ),
+            // A link in the volume above leads over a model: an init container has put it there.
+            ("below an emptyDir", inner("/work/link/llama"), hides),
+            ("far below an emptyDir", inner("/work/a/b/c/link/llama"), hides),
+            (
+                "a ConfigMap below an emptyDir",
+                vec![(
+                    "/spec/containers/0/volumeMounts/-",
+                    json!({ "name": "weightseal-policy", "mountPath": "/work/link/config.json" }),
+                )],
+                hides,
+            ),
+            (
+                "below an emptyDir in a sidecar",
+                vec![(
+                    "/spec/initContainers/1/volumeMounts",
+                    json!([
+                        { "name": "model-cache", "mountPath": "/m", "readOnly": true },
+                        { "name": "work", "mountPath": "/tmp" },
+                        { "name": "work", "mountPath": "/tmp/link/llama", "subPath": "x" },
+                    ]),
+                )],
+                hides,
+            ),
+            ("the message for the kubelet below an emptyDir", message("/work/link/llama/config.json"), hides),
+            ("over the message for the kubelet", work("/dev"), hides),
+            (
+                "the service account's token by a link of /run",
+                vec![
+                    ("/spec/containers/0/volumeMounts/2/mountPath", json!("/run")),
+                    (
+                        "/spec/containers/0/volumeMounts/-",
+                        json!({ "name": "work", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount" }),
+                    ),
+                ],
+                hides,
+            ),
+            // Links that are there in every container.
+            ("by the root of the process", work("/proc/self/root/models/cache/llama"), links),
+            ("over the process itself", work("/proc"), links),
+            ("by an open file", work("/dev/fd/3/llama"), links),
+            ("by the device's folder", work("/sys/dev"), links),
+            (
+                "by the link of /var/run",
+                vec![
+                    ("/spec/containers/0/volumeMounts/0/mountPath", json!("/run/models")),
+                    ("/spec/containers/0/volumeMounts/2/mountPath", json!("/var/run/models/llama")),
+                ],
+                links,
+            ),
+            ("by the link of /var/lock", work("/var/lock/models"), links),
+            ("at the token that goes by /var/run", work("/run/secrets/kubernetes.io/serviceaccount"), links),
+            (
+                "below the service account's token",
+                work("/var/run/secrets/kubernetes.io/serviceaccount/llama"),
+                links,
+            ),
+            ("the message for the kubelet by the root", message("/proc/self/root/models/cache/a"), links),
+            (
+                "the message for the kubelet at the token",
+                message("/var/run/secrets/kubernetes.io/serviceaccount"),
+                links,
+            ),
             // Who can write the volume above removes the folder that the model is mounted on, and the mount with it.
             ("above a model path", work("/models"), hides),
             (
@@ -239,7 +343,7 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
             (
                 "the message for the kubelet over a model's file",
                 vec![("/spec/containers/0/terminationMessagePath", json!("/models/cache/llama/config.json"))],
-                "container vllm mounts something at /models/cache/llama/config.json, and a model volume below",
+                "container vllm mounts something at /models/cache/llama/config.json, which is in another mount",
             ),
             (
                 "the message for the kubelet over a model",
@@ -281,4 +385,32 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
             ),
         ],
     );
+}
+
+#[test]
+fn mounts_apart_from_each_other_pass_and_so_does_the_service_accounts_token() {
+    let Some(guarded) = Guarded::shared() else { return };
+    let mut pod = guarded.pod("apart");
+    let mounts = pod.pointer_mut("/spec/containers/0/volumeMounts").unwrap().as_array_mut().unwrap();
+    for (number, path) in [
+        "/dev/shm",
+        "/tmp",
+        "/run/vllm",
+        "/var/runs",
+        "/process",
+        "/worker",
+        "/var/run/secrets/kubernetes.io/serviceaccount",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        mounts.push(json!({ "name": "work", "mountPath": path, "subPath": number.to_string() }));
+    }
+    guarded.dry(&pod).expect_code(0);
+    // Whoever reads no model mounts what they like.
+    pod["spec"]["containers"][1]["volumeMounts"] = json!([
+        { "name": "work", "mountPath": "/tmp" }, { "name": "work", "mountPath": "/tmp/inner" },
+        { "name": "work", "mountPath": "/var/run/proxy" },
+    ]);
+    guarded.dry(&pod).expect_code(0);
 }
