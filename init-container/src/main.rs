@@ -33,6 +33,7 @@ use std::{
 use signal_hook::consts::signal::{SIGINT, SIGTERM, SIGXFSZ};
 use weightseal::{Bytes, Cancel, Code, Error, Finding, Mode, ReadMode, Report, Run, Shown, Verdict};
 
+mod again;
 mod check;
 mod config;
 mod log;
@@ -45,6 +46,7 @@ mod target;
 mod under;
 mod watch;
 
+use again::Looks;
 use config::{Config, Termination, Trust};
 use log::{Progress, say};
 use outcome::{Outcome, Teller};
@@ -233,6 +235,7 @@ fn check_all(config: &Config, teller: &Teller, run: &Run, reports: &Reports) {
     let trust = config.trust(run);
     let room = weightseal::memory_limit();
     let mut found = None;
+    let mut looks = Looks::default();
     while let Some(target) = next(reports) {
         let what = "a file that was truncated while it was mapped ended the check";
         let so_far = lock(reports).clone();
@@ -262,7 +265,12 @@ fn check_all(config: &Config, teller: &Teller, run: &Run, reports: &Reports) {
             }
         } else {
             say(format_args!("checking {}", target.shown()));
-            check::check(config, &target, &trust, &run)
+            // What cannot be looked at the check will say.
+            let before = again::look(config, &target, &run).ok().flatten();
+            let report = check::check(config, &target, &trust, &run);
+            let put = matches!(target.way, Way::Into(_)) && report.is_verified();
+            looks.add(if put { again::look(config, &target, &run).ok().flatten() } else { before });
+            report
         };
         say(report.to_string().trim_end());
         let mut progressed = lock(reports);
@@ -270,6 +278,13 @@ fn check_all(config: &Config, teller: &Teller, run: &Run, reports: &Reports) {
         if let (Some(note), true) = (too_large(&progressed.reports, room), progressed.notes.is_empty()) {
             say(&note);
             progressed.notes.push(note);
+        }
+    }
+    let Progressed { targets, reports: made, .. } = lock(reports).clone();
+    for (at, report) in looks.again(config, &targets, &made, run) {
+        say(report.to_string().trim_end());
+        if let Some(place) = lock(reports).reports.get_mut(at) {
+            *place = Arc::new(report);
         }
     }
 }
@@ -299,12 +314,12 @@ fn below(
     run: &Run,
 ) -> Below {
     let folder = Path::new(&target.name()).to_owned();
-    let now = match Found::below(&folder, run).and_then(|found| found.stamped(&folder, run)) {
+    let now = match Found::below(&folder, run) {
         Ok(now) => now,
         Err(error) => return Below::Report(Box::new(check::refused(config, target, error.into_finding()))),
     };
     let Some(found) = found else { return Below::Models(now.targets(&folder), now) };
-    let changed = found.changes(&now).or_else(|| found.written(&now));
+    let changed = found.changes(&now);
     match check::strays(config, target, now.findings.into_iter().chain(changed), trust) {
         Some(report) => Below::Report(Box::new(report)),
         None => Below::Nothing,

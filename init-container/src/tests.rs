@@ -136,16 +136,65 @@ fn what_comes_below_a_folder_after_its_models_were_found_is_no_success() {
     std::fs::rename(path("models/a/two"), path("aside")).unwrap();
     add("models/a/two");
     assert_eq!(codes(look(Some(found))), "changed-while-read");
-    // A file in a model that may have been verified before.
-    for name in ["model.sig", "x.py"] {
-        let (_, found) = find();
-        std::fs::write(path("models/a/one").join(name), "other").unwrap();
-        let Below::Report(report) = look(Some(found)) else { panic!("it was not noticed") };
-        assert_eq!(report.findings[0].name.as_deref(), Some(&*format!("a/one/{name}")));
-    }
     let (_, found) = find();
     std::fs::remove_dir_all(path("models")).unwrap();
     assert_eq!(codes(look(Some(found))), "model-absent");
+}
+
+#[test]
+fn what_was_verified_first_is_looked_at_again_at_the_end() {
+    let dir = testkit::temporary().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["a", "b"] {
+        std::fs::create_dir(path(name)).unwrap();
+        std::fs::write(path(name).join("config.json"), name).unwrap();
+    }
+    let model = |name: &str| format!("--model={}", path(name).display());
+    let args = ["x".into(), "--public-key=/k".into(), model("a").into(), model("b").into()];
+    let config = Config::read(Task::Check, &args, &[]).unwrap();
+    let targets = config.targets.clone();
+    let look = || {
+        let mut looks = Looks::default();
+        targets.iter().for_each(|target| looks.add(again::look(&config, target, &Run::new()).unwrap()));
+        looks
+    };
+    let reports: Vec<_> = targets.iter().map(verified).collect();
+    let again = |looks: &Looks, reports: &[Arc<Report>]| {
+        let changed = looks.again(&config, &targets, reports, &Run::new());
+        changed
+            .into_iter()
+            .map(|(at, report)| (at, report.findings[0].code, report.exit_code()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(again(&look(), &reports), []);
+    let changes: [&dyn Fn(); 3] = [
+        &|| std::fs::write(path("a/modeling.py"), "x").unwrap(),
+        &|| std::fs::write(path("a/config.json"), "b").unwrap(),
+        &|| std::fs::remove_file(path("a/modeling.py")).unwrap(),
+    ];
+    for change in changes {
+        let before = look();
+        // Longer than any clock tick that stamps files.
+        thread::sleep(Duration::from_millis(25));
+        change();
+        assert_eq!(again(&before, &reports), [(0, Code::ChangedWhileRead, 3)]);
+    }
+    // The model's own rule judges, and what was not verified has said so already.
+    let mut warned = Report::clone(&reports[0]);
+    warned.mode = Mode::Warn;
+    let before = look();
+    std::fs::remove_dir_all(path("a")).unwrap();
+    assert_eq!(again(&before, &reports), [(0, Code::ChangedWhileRead, 3)]);
+    std::fs::create_dir(path("a")).unwrap();
+    std::fs::write(path("a/config.json"), "a").unwrap();
+    assert_eq!(
+        again(&before, &[Arc::new(warned), Arc::clone(&reports[1])]),
+        [(0, Code::ChangedWhileRead, 0)]
+    );
+    let mut refused = Report::clone(&reports[0]);
+    refused.findings.push(Finding::new(Code::FileChanged, "x"));
+    refused.conclude();
+    assert_eq!(again(&before, &[Arc::new(refused), Arc::clone(&reports[1])]), []);
 }
 
 #[test]

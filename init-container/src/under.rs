@@ -15,7 +15,7 @@ use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
-use weightseal::{Code, Error, Finding, Model, ModelUri, RepoKind, Run, Shown, Stamps, Written};
+use weightseal::{Code, Error, Finding, ModelUri, RepoKind, Run, Shown};
 
 use crate::{config::shown, target::Target};
 
@@ -46,6 +46,9 @@ fn is_tag(bytes: &[u8]) -> bool {
     bytes.starts_with(b"Signature: 8a477f597d28d172789f06886806bc55")
 }
 
+/// Where a model is, and the device and the inode of its folder; none of what is no model.
+type Place = Option<(PathBuf, (u64, u64))>;
+
 /// What was found below a folder.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Found {
@@ -55,9 +58,6 @@ pub(crate) struct Found {
     pub(crate) findings: Vec<Finding>,
     /// Findings beyond those.
     more: usize,
-    /// What the file system says of each model's files, where that was asked; none of one that cannot be listed, which its check
-    /// will say.
-    stamps: Vec<Option<Stamps>>,
 }
 
 impl Found {
@@ -93,17 +93,6 @@ impl Found {
         Ok(found)
     }
 
-    /// The same, with the stamps of the models' files.
-    ///
-    /// # Errors
-    /// Those of [`Run::check`].
-    pub(crate) fn stamped(mut self, folder: &Path, run: &Run) -> Result<Found, Error> {
-        let stamps = |path: &PathBuf| Model::open(folder.join(path)).and_then(|model| model.stamps(run)).ok();
-        self.stamps = self.models.iter().map(|(path, ..)| stamps(path)).collect();
-        run.check()?;
-        Ok(self)
-    }
-
     /// The models, to be checked.
     pub(crate) fn targets(&self, folder: &Path) -> Vec<Target> {
         let target =
@@ -113,30 +102,16 @@ impl Found {
 
     /// What is there later and was not, or is no more.
     pub(crate) fn changes(&self, later: &Found) -> Option<Finding> {
-        let names = |found: &Found| -> BTreeSet<(String, Option<(u64, u64)>)> {
-            let models = found.models.iter();
-            let models = models.map(|(path, _, inode)| (path.to_string_lossy().into_owned(), Some(*inode)));
+        // By their ids, since their rules are to judge.
+        let names = |found: &Found| -> BTreeSet<(String, Place)> {
+            let models = found.models.iter().cloned();
+            let models = models.map(|(path, id, inode)| (id, Some((path, inode))));
             let others = found.findings.iter().filter_map(|finding| Some((finding.name.clone()?, None)));
             models.chain(others).collect()
         };
         let (before, after) = (names(self), names(later));
         let (name, _) = before.symmetric_difference(&after).next()?;
         Some(changed(name, "came, went or was replaced"))
-    }
-
-    /// What of the models' files is other than it was, by their stamps: a model that was verified first is still as it was
-    /// when the last one is.
-    pub(crate) fn written(&self, later: &Found) -> Option<Finding> {
-        self.models.iter().zip(self.stamps.iter().zip(&later.stamps)).find_map(|((path, ..), stamps)| {
-            let name = match stamps {
-                (Some(before), Some(after)) => match before.written(after)? {
-                    Written::Content(name) | Written::Unclear(name) => path.join(name),
-                },
-                (None, None) => return None,
-                _ => path.clone(),
-            };
-            Some(changed(&name.to_string_lossy(), "was written to, added or removed"))
-        })
     }
 }
 

@@ -387,6 +387,11 @@ impl Model {
         Ok(())
     }
 
+    /// Whether its files are on this disk, in the cache of the Hub's client included.
+    pub fn is_here(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// Whether the model lies on this disk, where the stamps of its files tell of every change. What a store says of changes is
     /// the store's own word.
     fn is_on_disk(&self) -> bool {
