@@ -1,7 +1,7 @@
 {{- /* The gate, as the parameter of the admission policies has it. */ -}}
 {{- define "weightseal.gate" -}}
 - name: weightseal
-  image: {{ .Values.gate.image }}
+  image: {{ .Values.gate.image | quote }}
   imagePullPolicy: IfNotPresent
   args:
     - --models-under=/weightseal/models
@@ -22,7 +22,7 @@
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     - { name: weightseal-policy, mountPath: /etc/weightseal, readOnly: true }
-    - { name: model-cache, mountPath: /weightseal/models/{{ .Values.model.claim }}, readOnly: true }
+    - { name: model-cache, mountPath: {{ printf "/weightseal/models/%s" .Values.model.claim | quote }}, readOnly: true }
 {{- end }}
 {{- define "weightseal.labels" -}}
 app.kubernetes.io/part-of: inference

@@ -272,6 +272,17 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
             ("the message for the kubelet below an emptyDir", message("/work/link/llama/config.json"), hides),
             ("over the message for the kubelet", work("/dev"), hides),
             (
+                "a cloud's token by a link of /run",
+                vec![
+                    ("/spec/containers/0/volumeMounts/2/mountPath", json!("/run")),
+                    (
+                        "/spec/containers/0/volumeMounts/-",
+                        json!({ "name": "work", "mountPath": "/var/run/secrets/eks.amazonaws.com/serviceaccount" }),
+                    ),
+                ],
+                hides,
+            ),
+            (
                 "the service account's token by a link of /run",
                 vec![
                     ("/spec/containers/0/volumeMounts/2/mountPath", json!("/run")),
@@ -297,11 +308,6 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
             ),
             ("by the link of /var/lock", work("/var/lock/models"), links),
             ("at the token that goes by /var/run", work("/run/secrets/kubernetes.io/serviceaccount"), links),
-            (
-                "below the service account's token",
-                work("/var/run/secrets/kubernetes.io/serviceaccount/llama"),
-                links,
-            ),
             ("the message for the kubelet by the root", message("/proc/self/root/models/cache/a"), links),
             (
                 "the message for the kubelet at the token",
@@ -400,6 +406,7 @@ fn mounts_apart_from_each_other_pass_and_so_does_the_service_accounts_token() {
         "/process",
         "/worker",
         "/var/run/secrets/kubernetes.io/serviceaccount",
+        "/var/run/secrets/eks.amazonaws.com/serviceaccount",
     ]
     .into_iter()
     .enumerate()

@@ -255,7 +255,7 @@ fn the_chart_is_the_base_by_values() {
         &["--set=model.claim=other,quota.create=false,token.value=,namespace.create=false"],
     );
     assert!(
-        other.contains("mountPath: /weightseal/models/other,") && other.contains("claimName: other,"),
+        other.contains("mountPath: \"/weightseal/models/other\",") && other.contains("claimName: \"other\","),
         "{other}"
     );
     let kinds: Vec<_> = documents(cluster, &other).iter().map(|document| document["kind"].clone()).collect();
@@ -264,7 +264,14 @@ fn the_chart_is_the_base_by_values() {
     }
     for (value, words) in [
         ("gate.image=registry.example.com/weightseal-init:1.0", "gate/image"),
+        // What follows would be a comment.
+        (
+            "gate.image=evil:1 #@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "gate/image",
+        ),
         ("gate.mode=warn", "gate"),
+        ("model.mountPath=/tmp", "model/mountPath"),
+        ("model.mountPath=/proc/self/root", "model/mountPath"),
         ("model.mountPath=models", "model/mountPath"),
         ("server.replicas=many", "server/replicas"),
     ] {
