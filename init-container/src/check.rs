@@ -99,9 +99,9 @@ fn verify(config: &Config, target: &Target, counts: &ForModel, run: &Run) -> Res
     }
     let kept = config.signature_folder.as_ref().map(|folder| -> Result<_, Error> {
         let id = counts.id.clone().map_or_else(|| target.id(), Ok)?;
-        Ok(folder.join(file_of(&id)))
+        Ok(file_of(&id).map(|file| folder.join(file)))
     });
-    let kept = kept.transpose().map_err(Error::into_finding)?;
+    let kept = kept.transpose().map_err(Error::into_finding)?.flatten();
     let bundles = signatures(config, &model, kept.as_deref(), &access, run)?;
     let verified = match &target.way {
         Way::Into(folder) => {
@@ -149,11 +149,14 @@ fn leave_out_linked(report: &mut Report, folder: &Path) {
     }
 }
 
-/// The name of the file that holds the signature of a model with this id.
-fn file_of(id: &str) -> String {
+/// The name of the file that holds the signature of a model with this id; none where another id could have the same.
+fn file_of(id: &str) -> Option<String> {
     let id = id.strip_prefix("hf://").map_or_else(|| id.to_owned(), |id| format!("models/{id}"));
     // An address has two slashes where a path has one.
-    format!("{}.sig", id.replace("://", "/").trim_start_matches('/').replace('/', "--"))
+    let id = id.replace("://", "/");
+    let parts = id.trim_start_matches('/').split('/');
+    let is_plain = |part: &str| !part.contains("--") && !part.starts_with('-') && !part.ends_with('-');
+    parts.clone().all(is_plain).then(|| format!("{}.sig", parts.collect::<Vec<_>>().join("--")))
 }
 
 /// Reads the signatures that were given, or the one at the usual place, or else the one that is `kept` elsewhere; one that cannot
@@ -186,6 +189,10 @@ fn signatures(
                 Err(finding) => Err(finding),
             }
         }
+        // Nobody named it either where it is a pipe or a folder: that is what the volume holds, and no misuse.
+        Err(finding) if finding.code == Code::BadArgument => {
+            Err(Finding::new(Code::SpecialFile, finding.what))
+        }
         Err(finding) => Err(finding),
     }
 }
@@ -215,7 +222,11 @@ mod tests {
             ("/models/llama", "models--llama.sig"),
             ("../../etc/x", "..--..--etc--x.sig"),
         ] {
-            assert_eq!(file_of(id), file);
+            assert_eq!(file_of(id).as_deref(), Some(file));
+        }
+        // These would be called as pvc/a/b and pvc/a-/b are.
+        for id in ["pvc/a--b", "pvc/a-/b", "pvc/a/-b", "hf://acme/x--y"] {
+            assert_eq!(file_of(id), None, "{id}");
         }
     }
 }

@@ -13,6 +13,7 @@ use weightseal::{
 };
 
 use crate::{
+    apart,
     settings::{Given, Refused, Task, bad, look_for},
     sigstore::Sigstore,
     stores::Stores,
@@ -278,6 +279,15 @@ impl Config {
             targets,
         };
         config.check_trust(&given)?;
+        let state = config.watch.as_ref().map(|watch| watch.state.as_path());
+        let receipts = config.receipts.as_ref().map(|kept| kept.folder.as_path());
+        let outputs = [
+            ("receipts", receipts),
+            ("audit-log", config.audit.as_deref()),
+            ("metrics-file", config.metrics.as_deref()),
+            ("state", state),
+        ];
+        apart::check(&config.targets, &outputs)?;
         Ok(config)
     }
 

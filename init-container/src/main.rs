@@ -34,6 +34,7 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM, SIGXFSZ};
 use weightseal::{Bytes, Cancel, Code, Error, Finding, Mode, ReadMode, Report, Run, Shown, Verdict};
 
 mod again;
+mod apart;
 mod check;
 mod config;
 mod log;

@@ -19,7 +19,7 @@ pub(crate) struct Settings {
     pub(super) full_every: Duration,
     /// Bytes per second.
     pub(super) rate: Option<u64>,
-    pub(super) state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Settings {

@@ -172,6 +172,14 @@ fn a_model_that_does_not_verify_is_named() {
     fs::create_dir(model.join("inner")).unwrap();
     fs::copy(model.join("model.sig"), model.join("inner/model.sig")).unwrap();
     assert_eq!(codes(run(&volume, &root, &[]), 1), ["file-unsigned"]);
+    fs::remove_dir_all(model.join("inner")).unwrap();
+    // What the volume holds is no misuse, which warn mode would not let pass.
+    fs::remove_file(model.join("model.sig")).unwrap();
+    let pipe = model.join("model.sig");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
+    assert_eq!(codes(run(&volume, &root, &[]), 1), ["special-file"]);
+    assert_eq!(codes(run(&volume, &root, &["--mode=warn"]), 0), ["special-file"]);
 }
 
 #[test]
