@@ -1,9 +1,15 @@
 //! What the file system says of a model's files at one moment: nothing is read of them, so that it can be asked every minute.
 
-use std::{collections::BTreeMap, fs::Metadata, os::unix::fs::MetadataExt as _};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
+};
 
 use crate::{
     Error, Model, Run,
+    code::Code,
+    shown::Shown,
     source::{FileStamp, Kind, Stamp},
 };
 
@@ -33,18 +39,40 @@ impl Model {
         let mut all = BTreeMap::new();
         self.source().list(run, &mut |entry| match entry.kind {
             Kind::Unreadable(why) => Err(Error::from(*why)),
+            // A folder's own times tell what came into it and went out again.
+            Kind::Folder => {
+                let stamp = self.stamp_of_folder(&entry.name)?;
+                all.insert(entry.name, (Kind::Folder, stamp));
+                Ok(())
+            }
             kind => {
                 all.insert(entry.name, (kind, entry.stamp));
                 Ok(())
             }
         })?;
         self.source().unmoved(run)?;
+        if self.folder().is_some() {
+            all.insert(".".to_owned(), (Kind::Folder, self.stamp_of_folder("")?));
+        }
         for beside in self.bookkeeping(run)? {
             for (name, metadata) in &beside.items {
                 all.insert(format!("../../{name}"), (Kind::Special("bookkeeping"), stamp(metadata)));
             }
         }
         Ok(Stamps(all))
+    }
+
+    /// The stamp of a folder in the model, or of its own; none of one in a store.
+    fn stamp_of_folder(&self, name: &str) -> Result<Stamp, Error> {
+        let Some(folder) = self.folder() else { return Ok(Stamp::default()) };
+        let path = folder.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(stamp(&metadata)),
+            Err(error) => {
+                let path = path.display().to_string();
+                Err(Error::io("look at", Shown(&path).to_string(), error, Code::ChangedWhileRead))
+            }
+        }
     }
 }
 
@@ -64,17 +92,21 @@ impl Stamps {
     /// What is different later: first whatever speaks of content.
     pub fn written(&self, later: &Stamps) -> Option<Written> {
         let names = self.0.keys().chain(later.0.keys().filter(|name| !self.0.contains_key(*name)));
-        let mut unclear = None;
+        let (mut folder, mut unclear) = (None, None);
         for name in names {
             match (self.0.get(name), later.0.get(name)) {
                 (Some(one), Some(other)) if one == other => {}
                 (Some(one), Some(other)) if same_content(one, other) => {
                     unclear.get_or_insert_with(|| Written::Unclear(name.clone()));
                 }
+                // What came, went or was replaced in it says more.
+                (Some((Kind::Folder, _)), Some((Kind::Folder, _))) => {
+                    folder.get_or_insert_with(|| Written::Content(name.clone()));
+                }
                 _ => return Some(Written::Content(name.clone())),
             }
         }
-        unclear
+        folder.or(unclear)
     }
 
     /// How many files, folders and links there are.
@@ -114,7 +146,7 @@ mod tests {
         }
         let stamps = || Model::open(dir.path()).unwrap().stamps(&Run::new()).unwrap();
         let first = stamps();
-        assert_eq!((first.len(), first.is_empty(), first.written(&stamps())), (4, false, None));
+        assert_eq!((first.len(), first.is_empty(), first.written(&stamps())), (5, false, None));
         // Wait out the tick of the file system's clock.
         std::thread::sleep(std::time::Duration::from_millis(25));
         fs::set_permissions(path("b"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -133,6 +165,13 @@ mod tests {
             .set_modified(SystemTime::UNIX_EPOCH)
             .unwrap();
         assert_eq!(second.written(&stamps()), Some(Written::Content("a".into())));
+
+        // Put aside, replaced for a moment, and put back.
+        let third = stamps();
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        fs::rename(path("deep/c"), path("deep/aside")).unwrap();
+        fs::rename(path("deep/aside"), path("deep/c")).unwrap();
+        assert_eq!(third.written(&stamps()), Some(Written::Content("deep".into())));
 
         for change in [
             &(|| fs::write(path("new"), "").unwrap()) as &dyn Fn(),
