@@ -124,7 +124,7 @@ impl Guarded {
                     { "name": "vllm", "image": "registry.example.com/vllm", "volumeMounts": [
                         { "name": "model-cache", "mountPath": "/models/cache", "readOnly": true },
                         { "name": "adapters", "mountPath": "/models/adapters", "subPath": "acme/lora", "readOnly": true },
-                        { "name": "work", "mountPath": "/work" },
+                        { "name": "work", "mountPath": "/scratch" },
                     ] },
                     { "name": "metrics", "image": "registry.example.com/metrics" },
                 ],

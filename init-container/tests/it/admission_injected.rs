@@ -222,7 +222,7 @@ fn what_is_mounted_later_in_the_admission_is_checked_as_well() {
     let mut alone = bare("late");
     alone["metadata"]["labels"] = json!({ "late": "true" });
     alone["spec"]["volumes"] = json!([{ "name": "work", "emptyDir": {} }]);
-    alone["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "work", "mountPath": "/work" }]);
+    alone["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "work", "mountPath": "/scratch" }]);
     guarded.until_refused(
         &alone,
         "container one mounts a model volume and the pod has no init container weightseal",

@@ -247,13 +247,13 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
                 hides,
             ),
             // A link in the volume above leads over a model: an init container has put it there.
-            ("below an emptyDir", inner("/work/link/llama"), hides),
-            ("far below an emptyDir", inner("/work/a/b/c/link/llama"), hides),
+            ("below an emptyDir", inner("/scratch/link/llama"), hides),
+            ("far below an emptyDir", inner("/scratch/a/b/c/link/llama"), hides),
             (
                 "a ConfigMap below an emptyDir",
                 vec![(
                     "/spec/containers/0/volumeMounts/-",
-                    json!({ "name": "weightseal-policy", "mountPath": "/work/link/config.json" }),
+                    json!({ "name": "weightseal-policy", "mountPath": "/scratch/link/config.json" }),
                 )],
                 hides,
             ),
@@ -269,7 +269,11 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
                 )],
                 hides,
             ),
-            ("the message for the kubelet below an emptyDir", message("/work/link/llama/config.json"), hides),
+            (
+                "the message for the kubelet below an emptyDir",
+                message("/scratch/link/llama/config.json"),
+                hides,
+            ),
             ("over the message for the kubelet", work("/dev"), hides),
             (
                 "a cloud's token by a link of /run",
