@@ -5,6 +5,7 @@
 
 mod cases;
 mod disturbed;
+mod lasting;
 mod pulled;
 
 use std::fs::{self, Permissions};
