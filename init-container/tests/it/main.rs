@@ -126,7 +126,12 @@ fn change(path: &Path, at: u64) {
 
 /// The program without any variable of its own.
 fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weightseal-init"));
+    bare(env!("CARGO_BIN_EXE_weightseal-init"))
+}
+
+/// A command that passes no variable of the program's own on.
+fn bare(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEIGHTSEAL_"))
     {
         command.env_remove(name);

@@ -208,7 +208,7 @@ fn mounted(volume: &Volume, script: &str) -> Option<Command> {
         skip_or_fail("no mounts of one's own");
         return None;
     }
-    let mut command = Command::new("unshare");
+    let mut command = crate::bare("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]).arg(env!("CARGO_BIN_EXE_weightseal-init"));
     command.arg(volume.model()).arg(&folder).env("FOLDER", &folder).env("MODEL", volume.model());
     Some(volume.rest(command))
