@@ -36,7 +36,6 @@ impl LoadKind {
     pub fn of(name: &str) -> Option<LoadKind> {
         let lower = name.to_lowercase();
         let (folder, file) = lower.rsplit_once('/').unwrap_or(("", &lower));
-        // A Python that has cached a module loads it from there without looking at its text.
         if file.is_empty() {
             return None;
         }
@@ -68,6 +67,7 @@ impl LoadKind {
 /// Where the Hub's client keeps notes on files that it downloaded into a folder of one's own.
 const DOWNLOADS: &str = ".cache/huggingface";
 
+/// Modules that Python has cached among them: it loads them without looking at their text.
 const CODE: &[&str] = &[
     ".py", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h",
     ".hpp", ".ptx", ".cubin", ".hsaco", ".whl", ".egg",
