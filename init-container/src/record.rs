@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::mpsc,
@@ -150,7 +150,7 @@ fn write_metrics(path: &Path, text: &str) -> Result<(), String> {
     let is_ours = match fs::symlink_metadata(path) {
         Ok(metadata) => {
             metadata.is_file()
-                && (metadata.len() == 0 || fs::read(path).is_ok_and(|old| old.starts_with(HEAD.as_bytes())))
+                && (metadata.len() == 0 || begins(path).is_ok_and(|old| old == HEAD.as_bytes()))
         }
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
@@ -159,6 +159,13 @@ fn write_metrics(path: &Path, text: &str) -> Result<(), String> {
     }
     write_whole(path, text.as_bytes(), Replace::Anything, weightseal::PUBLIC)
         .map_err(|error: Error| error.to_string())
+}
+
+/// As much of a file's beginning as [`HEAD`] has.
+fn begins(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(HEAD.len() as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What the file begins with.

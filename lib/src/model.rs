@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Access, Bundle, Error, Memory, Mode, ModelUri, Policy, Pull, Receipts, Run,
+    Access, Bundle, Error, LoadKind, Memory, Mode, ModelUri, Policy, Pull, Receipts, Run,
     access::Opened,
     bundle::{Release, Statement},
     code::Code,
@@ -375,8 +375,9 @@ impl Model {
             let manifests = statements.iter().map(|statement| statement.statement().manifest());
             let names: HashSet<&str> =
                 manifests.flat_map(|manifest| manifest.files()).map(|file| file.name.as_str()).collect();
+            let has_code = names.iter().any(|name| LoadKind::of(name) == Some(LoadKind::Code));
             for beside in self.bookkeeping(run)? {
-                report.findings.extend(beside.findings(&|name| names.contains(name)));
+                report.findings.extend(beside.findings(&|name| names.contains(name), has_code));
             }
         }
         if agreement == Agreement::Differ && report.findings.is_empty() {

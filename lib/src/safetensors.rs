@@ -125,7 +125,7 @@ fn header_tensors(header: &[u8], data: u64) -> Result<Vec<String>, String> {
     let mut last: Option<Described> = None;
     scan(header, &mut |path, value| match (path, value) {
         ([], Value::Map) => Ok(()),
-        ([Step::Key(name)], Value::Map) if name == "__metadata__" => Ok(()),
+        ([Step::Key(name)], Value::Map | Value::Null) if name == "__metadata__" => Ok(()),
         ([Step::Key(name), _], Value::Text(_)) if name == "__metadata__" => Ok(()),
         ([Step::Key(name)], Value::Map) => {
             let next = Described { name: name.clone().into_owned(), ..Described::default() };

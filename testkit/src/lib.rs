@@ -38,6 +38,7 @@ pub mod image;
 pub mod keeper;
 pub mod kubernetes;
 pub mod models;
+pub mod names;
 pub mod peers;
 #[cfg(feature = "pki")]
 pub mod pki;

@@ -112,10 +112,10 @@ fn write(machine: &str, lines: &[Line], runs: usize) -> Done {
     Ok(())
 }
 
-/// Builds the command line as it is shipped.
+/// Builds the command line and, beside it, the init container, with the settings by which they are shipped.
 fn build() -> Done<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "-p", "weightseal-cli"]);
+    cargo.args(["build", "--release", "-p", "weightseal-cli", "-p", "weightseal-init"]);
     announce(&cargo);
     let status = cargo.arg("--target-dir").arg(target_dir()).current_dir(workspace()).status()?;
     if !status.success() {

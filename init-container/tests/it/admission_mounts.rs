@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admission::{Guarded, assert_refused};
+use crate::admission::{Guarded, assert_refused, set};
 
 #[test]
 fn mounts_of_the_gate_are_those_of_the_parameter_and_of_the_pods_model_volumes() {
@@ -395,6 +395,11 @@ fn whoever_reads_model_volumes_reads_them_only_and_as_they_are() {
             ),
         ],
     );
+    // Exactly there, the API server itself takes no second one, whoever asks.
+    let mut twice = guarded.pod("twice");
+    set(&mut twice, "/spec/containers/0/volumeMounts/2/mountPath", json!("/models/cache"));
+    let ended = guarded.dry(&twice).expect_code(1);
+    assert!(ended.err().contains("must be unique"), "{ended}");
 }
 
 #[test]

@@ -8,12 +8,15 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::{digest::sha256_file, keeper::KeptFolder, kubernetes::Node, models, or_skip};
+use testkit::{keeper::KeptFolder, kubernetes::Node, models, or_skip};
 
 use crate::{
     admission::{install, manifests},
-    key,
-    kubelet::{release, sign},
+    kubelet::{
+        gate, release,
+        shipped::{give_policy, here, sha256, with_own_key},
+        sign,
+    },
 };
 
 /// A namespace of its own, in an API server that others use too.
@@ -43,25 +46,16 @@ fn pod(node: &Node<'_>, server: &str, name: &str) -> Value {
     let ended = node.cluster().admin().kubectl(&args).expect_code(0);
     let mut pod: Value = serde_json::from_slice(&ended.stdout).unwrap();
     pod["metadata"]["name"] = json!(name);
-    pod["metadata"]["namespace"] = json!(NAMESPACE);
-    let spec = &mut pod["spec"];
-    spec["nodeName"] = json!("localhost");
-    spec["restartPolicy"] = json!("Never");
-    spec["terminationGracePeriodSeconds"] = json!(1);
-    let container = spec["containers"][0].as_object_mut().unwrap();
-    container.insert("image".to_owned(), json!(server));
-    for field in ["resources", "readinessProbe", "args"] {
-        container.remove(field);
-    }
+    pod["spec"]["restartPolicy"] = json!("Never");
+    here(&mut pod, NAMESPACE, server);
     pod
 }
 
 #[test]
 fn a_labelled_pod_gets_the_gate_once_and_the_kubelet_runs_it() {
     let Some(node) = or_skip(Node::shared()) else { return };
-    let reference = "registry.example.com/weightseal-init";
-    let Some(gate) = or_skip(node.program("weightseal-init", "weightseal-init", reference)) else { return };
-    let Some(server) = or_skip(node.program("testkit", "stand-in", "registry.example.com/vllm")) else {
+    let Some(gate) = or_skip(gate(node)) else { return };
+    let Some(server) = or_skip(node.program("stand-in", "stand-in", "registry.example.com/vllm")) else {
         return;
     };
     let volume = KeptFolder::new().unwrap();
@@ -75,22 +69,9 @@ fn a_labelled_pod_gets_the_gate_once_and_the_kubelet_runs_it() {
     let labels = [("weightseal/gate", "enforce"), ("pod-security.kubernetes.io/enforce", "restricted")];
     cluster.namespace(NAMESPACE, &labels);
     node.volume(NAMESPACE, "model-cache-pvc", volume.path());
-    // The policy of the base, with the key of this test in the place of the example's.
-    let example = fs::read_to_string(manifests("base/policy.yaml")).unwrap();
-    let indented: String = key(0).public_pem().lines().map(|line| format!("        {line}\n")).collect();
-    let from = example.find("        -----BEGIN").unwrap();
-    let to = example.find("-----END PUBLIC KEY-----\n").unwrap() + "-----END PUBLIC KEY-----\n".len();
-    let policy = format!("{}{indented}{}", &example[..from], &example[to..]);
-    let file = volume.path().join("policy.yaml");
-    fs::write(&file, &policy).unwrap();
-    let digest = sha256_file(&file).unwrap();
-    fs::remove_file(&file).unwrap();
-    let of = |name: &str| json!({ "name": name, "namespace": NAMESPACE });
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
-        { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": of("vllm") },
-        { "apiVersion": "v1", "kind": "ConfigMap", "metadata": of("weightseal-policy"), "data": { "policy.yaml": policy } },
-    ] });
-    admin.apply(&list.to_string()).expect_code(0);
+    let policy = with_own_key(&fs::read_to_string(manifests("base/policy.yaml")).unwrap());
+    let digest = sha256(&policy);
+    give_policy(node, NAMESPACE, &policy);
 
     install(cluster);
     let mut parameter = admin.get(&["modelgate", "weightseal"]);

@@ -78,7 +78,7 @@ fn what_is_resized_on_a_pod_that_lives_is_not_the_gate() {
     let resources = json!({ "limits": { "memory": "1Gi" } });
     let gate = json!({ "spec": { "initContainers": [{ "name": "weightseal", "resources": resources }] } });
     let ended = patch(guarded, "resized", &["--subresource=resize"], &gate).expect_code(1);
-    assert!(ended.err().contains("initContainers") || ended.err().contains("in resources"), "{ended}");
+    assert!(ended.err().contains("differs from ModelGate weightseal in resources"), "{ended}");
     guarded
         .dev()
         .kubectl(&["delete", "pod", "resized", "--namespace=inference", "--wait=false"])

@@ -5,8 +5,8 @@
 
 mod cases;
 mod disturbed;
-mod lasting;
 mod pulled;
+pub(crate) mod shipped;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,8 +40,8 @@ const POLL: Duration = Duration::from_millis(300);
 pub(crate) struct Stage {
     pub(crate) node: &'static Node<'static>,
     volume: KeptFolder,
-    gate: String,
-    server: String,
+    pub(crate) gate: String,
+    pub(crate) server: String,
 }
 
 /// The one of this program, made by the first test that asks.
@@ -54,7 +54,7 @@ impl Stage {
     fn new() -> Result<Stage, Missing> {
         let node = Node::shared()?;
         let gate = gate(node)?;
-        let server = node.program("testkit", "stand-in", "registry.example.com/vllm")?;
+        let server = node.program("stand-in", "stand-in", "registry.example.com/vllm")?;
         let volume = KeptFolder::new().map_err(|error| Missing::new("a volume", error.to_string()))?;
         fs::set_permissions(volume.path(), Permissions::from_mode(0o755)).unwrap();
         node.cluster().namespace(NAMESPACE, &[("pod-security.kubernetes.io/enforce", "restricted")]);
@@ -149,7 +149,7 @@ impl Stage {
 }
 
 /// The image of the init container: the archive that `WEIGHTSEAL_IMAGE` names, else one of the program as it is.
-fn gate(node: &Node<'_>) -> Result<String, Missing> {
+pub(crate) fn gate(node: &Node<'_>) -> Result<String, Missing> {
     let name = "registry.example.com/weightseal-init";
     match std::env::var_os("WEIGHTSEAL_IMAGE") {
         Some(archive) => Ok(node.import(Path::new(&archive), name)),

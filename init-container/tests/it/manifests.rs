@@ -26,7 +26,7 @@ const BUILT: [&str; 8] = [
 ];
 
 /// Files that stand alone, besides the definition, which the API server describes to nobody and validates itself.
-const FILES: [&str; 2] = ["pod.yaml", "pod-injected.yaml"];
+const FILES: [&str; 3] = ["pod.yaml", "pod-injected.yaml", "base/secret.yaml"];
 
 /// An API server that knows KServe and KubeRay, with the policies and the base in it.
 fn platform() -> Option<&'static Guarded> {
@@ -47,12 +47,12 @@ fn apply(guarded: &Guarded, folder: &str, more: &[&str]) -> Ended {
 }
 
 /// What kustomize makes of a folder.
-fn built(cluster: &ControlPlane, folder: &str) -> String {
+pub(crate) fn built(cluster: &ControlPlane, folder: &str) -> String {
     cluster.admin().kubectl(&["kustomize", manifests(folder).to_str().unwrap()]).expect_code(0).out()
 }
 
 /// YAML documents as JSON.
-fn documents(cluster: &ControlPlane, yaml: &str) -> Vec<Value> {
+pub(crate) fn documents(cluster: &ControlPlane, yaml: &str) -> Vec<Value> {
     let args = ["create", "--dry-run=client", "--validate=false", "--output=json", "--filename=-"];
     let ended = cluster.admin().with_input(&args, yaml).expect_code(0);
     let mut documents: Vec<Value> =
@@ -72,12 +72,12 @@ fn pod(template: &Value, name: &str) -> Value {
     pod
 }
 
-fn find<'a>(documents: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
+pub(crate) fn find<'a>(documents: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
     documents.iter().find(|document| document["kind"] == kind && document["metadata"]["name"] == name)
 }
 
 /// The pod of the Deployment among these.
-fn server(documents: &[Value]) -> Value {
+pub(crate) fn server(documents: &[Value]) -> Value {
     pod(&find(documents, "Deployment", "vllm").unwrap()["spec"]["template"], "vllm")
 }
 
@@ -248,12 +248,12 @@ fn the_chart_is_the_base_by_values() {
     let cluster = &guarded.cluster;
     let lint = chart(cluster, &["lint", "--strict"]).expect_code(0);
     assert!(lint.out().contains("0 chart(s) failed"), "{lint}");
-    assert_eq!(documents(cluster, &rendered(cluster, &[])), documents(cluster, &built(cluster, "base")));
+    let whole = rendered(cluster, &["--set=namespace.create=true"]);
+    assert_eq!(documents(cluster, &whole), documents(cluster, &built(cluster, "base")));
+    let with_token = documents(cluster, &rendered(cluster, &["--set=token.value=it"]));
+    assert_eq!(find(&with_token, "Secret", "hf-token").unwrap()["stringData"]["token"], "it");
 
-    let other = rendered(
-        cluster,
-        &["--set=model.claim=other,quota.create=false,token.value=,namespace.create=false"],
-    );
+    let other = rendered(cluster, &["--set=model.claim=other,quota.create=false"]);
     assert!(
         other.contains("mountPath: \"/weightseal/models/other\",") && other.contains("claimName: \"other\","),
         "{other}"
@@ -281,6 +281,28 @@ fn the_chart_is_the_base_by_values() {
             "{ended}"
         );
     }
+}
+
+#[test]
+fn the_chart_is_installed_into_a_namespace_of_its_own() {
+    let Some(guarded) = platform() else { return };
+    let cluster = &guarded.cluster;
+    let refused = chart(cluster, &["template", "release"]).expect_code(1);
+    assert!(refused.err().contains("give it one of its own with --namespace"), "{refused}");
+    cluster.namespace("released", &[("weightseal/gate", "enforce")]);
+    chart(cluster, &["install", "release", "--namespace=released"]).expect_code(0);
+    let deployed = cluster.admin().get(&["deployment", "vllm", "--namespace=released"]);
+    assert_eq!(deployed["spec"]["template"]["spec"]["initContainers"][0]["name"], "weightseal");
+    let uninstall = ["uninstall", "release", "--namespace=released"];
+    capture(cluster.helm().args(uninstall)).unwrap().expect_code(0);
+}
+
+#[test]
+fn pods_are_held_to_the_restricted_standard() {
+    let Some(guarded) = platform() else { return };
+    let run = ["run", "root", "--image=registry.example.com/x", "--privileged", "--dry-run=server"];
+    let ended = guarded.dev().kubectl(&[&run[..], &["--namespace=inference"]].concat()).expect_code(1);
+    assert!(ended.err().contains("violates PodSecurity \"restricted:latest\""), "{ended}");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! What the configurations and indexes of a model lead to: shards, modules, other repositories, a base model.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
-    names::{base, folder, inside, is_below, is_index, is_plain},
-    scan::{Step, Value, scan},
+    names::{base, folder, inside, is_index},
+    reading::Reading,
+    scan::scan,
 };
-use crate::{code::Code, limits, report::Finding, shown::Shown};
+use crate::{code::Code, report::Finding, shown::Shown};
 
 /// Which tensors lie in which file, as an index says.
 #[derive(Debug, Default)]
@@ -16,9 +17,9 @@ pub(super) struct Index {
     /// The files that it names, as names in the model.
     pub(super) shards: Vec<String>,
     /// All names of tensors one after the other.
-    text: String,
+    pub(super) text: String,
     /// Of each tensor its shard, and where its name begins and ends; in the order of the shards.
-    tensors: Vec<(u32, u32, u32)>,
+    pub(super) tensors: Vec<(u32, u32, u32)>,
 }
 
 impl Index {
@@ -38,11 +39,8 @@ impl Index {
     }
 }
 
-/// Most files that one index may name.
-const SHARDS: usize = 100_000;
-
 /// Most modules, folders, repositories and base models that all files of a model may name.
-const NAMED: usize = 10_000;
+pub(super) const NAMED: usize = 10_000;
 
 /// How much is kept of all indexes of a model, in bytes.
 const INDEX_BYTES: usize = 64 << 20;
@@ -73,9 +71,6 @@ pub(super) struct Documents {
     index_bytes: usize,
 }
 
-/// Fields whose texts name classes in modules of the model.
-const CLASSES: &str = "auto_map";
-
 impl Documents {
     /// Whether loaders read this file for what is looked for here. What tokenizers read by themselves holds words alone.
     pub(super) fn reads(name: &str) -> bool {
@@ -83,7 +78,7 @@ impl Documents {
         let words = ["tokenizer.json", "added_tokens.json"].contains(&file.as_str())
             || file.starts_with("vocab")
             || file.starts_with("tekken");
-        file.ends_with(".json") && (!words || file.contains("config"))
+        file.ends_with(".json") && (!words || file.contains("config") || is_index(&file))
     }
 
     /// Whether what is no JSON, or too long, cannot be passed over: it is called as configurations are. Others are
@@ -141,7 +136,7 @@ impl Documents {
     }
 
     /// How many things are named.
-    fn named(&self) -> usize {
+    pub(super) fn named(&self) -> usize {
         self.needed.len() + self.folders.len() + self.base_models.len() + self.remote.len()
     }
 
@@ -156,190 +151,37 @@ impl Documents {
     }
 }
 
-/// A file that is being read.
-struct Reading<'n> {
-    name: &'n str,
-    folder: &'n str,
-    file: String,
-    index: Option<Index>,
-    /// The numbers of the shards of the index.
-    numbers: BTreeMap<String, u32>,
-    found: Documents,
+impl Documents {
+    /// Folders where loaders find whole weights as safetensors by the index that they look for, with the beginning of that
+    /// index's name.
+    pub(super) fn indexed(&self, there: &dyn Fn(&str) -> bool) -> HashSet<(&str, &'static str)> {
+        let whole = self.indexes.iter().filter_map(|index| {
+            let file = base(&index.name);
+            let stem = STEMS.into_iter().find(|stem| file == format!("{stem}.safetensors.index.json"))?;
+            let is_whole = !index.shards.is_empty() && index.shards.iter().all(|shard| there(shard));
+            is_whole.then_some((folder(&index.name), stem))
+        });
+        whole.collect()
+    }
+
+    /// The indexes that loaders go by: of pickled weights none beside whole safetensors.
+    pub(super) fn followed(&self, there: &dyn Fn(&str) -> bool) -> Vec<&Index> {
+        let indexed = self.indexed(there);
+        let is_whole = |folder: &str| {
+            STEMS.into_iter().any(|stem| {
+                indexed.contains(&(folder, stem)) || there(&inside(folder, &format!("{stem}.safetensors")))
+            })
+        };
+        let follows = |index: &&Index| !base(&index.name).contains(".bin.") || !is_whole(folder(&index.name));
+        self.indexes.iter().filter(follows).collect()
+    }
 }
 
-impl Reading<'_> {
-    fn take(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
-        if self.found.named() > NAMED {
-            return Err("names more than can be looked for".to_owned());
-        }
-        match (path, value) {
-            ([], Value::Map | Value::List) => {}
-            ([], _) => return Err("is neither an object nor a list".to_owned()),
-            ([step], value) if step.is("weight_map") => match value {
-                Value::Map => {
-                    self.index = Some(Index { name: self.name.to_owned(), ..Index::default() });
-                }
-                _ => return Err("has a weight_map that is no object".to_owned()),
-            },
-            ([step, Step::Key(tensor)], value) if step.is("weight_map") => self.tensor(tensor, value)?,
-            ([step, ..], _) if step.is("weight_map") => {
-                return Err("names something else than one file for a tensor".to_owned());
-            }
-            _ => {}
-        }
-        if path.iter().any(|step| step.is(CLASSES)) {
-            match value {
-                Value::Text(class) => self.class(class)?,
-                Value::Map | Value::List | Value::Null => {}
-                _ => return Err(format!("has an {CLASSES} with something else than names")),
-            }
-        }
-        if let ([.., step], Value::Text(pipeline)) = (path, value)
-            && step.is("custom_pipeline")
-        {
-            self.module(pipeline, &[""])?;
-        }
-        // Pipelines of transformers: `"custom_pipelines": {"task": {"impl": "module.Class"}}`.
-        if let ([.., step], Value::Text(class)) = (path, value)
-            && step.is("impl")
-            && path.iter().any(|step| step.is("custom_pipelines"))
-        {
-            self.class(class)?;
-        }
-        match self.file.as_str() {
-            "adapter_config.json" => self.adapter(path, value),
-            "model_index.json" | "modular_model_index.json" => self.pipeline(path, value),
-            "modules.json" => self.modules(path, value),
-            _ => Ok(()),
-        }
-    }
-
-    /// A tensor of an index, and the file that it lies in.
-    fn tensor(&mut self, tensor: &str, value: &Value<'_>) -> Result<(), String> {
-        let (Value::Text(shard), Some(index)) = (value, &mut self.index) else {
-            return Err(format!("names no file for the tensor {:?}", Shown(tensor)));
-        };
-        if !is_plain(shard) {
-            return Err(format!("names {:?}, which is no file of its folder", Shown(shard)));
-        }
-        let number = match self.numbers.get(&**shard) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(index.shards.len()).unwrap_or(u32::MAX);
-                if index.shards.len() >= SHARDS {
-                    return Err(format!("names more than {SHARDS} files"));
-                }
-                index.shards.push(inside(self.folder, shard));
-                self.numbers.insert(shard.clone().into_owned(), number);
-                number
-            }
-        };
-        let too_long = |_| "names too many tensors".to_owned();
-        let start = u32::try_from(index.text.len()).map_err(too_long)?;
-        index.text.push_str(tensor);
-        let end = u32::try_from(index.text.len()).map_err(too_long)?;
-        index.tensors.push((number, start, end));
-        Ok(())
-    }
-
-    /// A class: `module.Class`, or `ORG/REPO--module.Class` of another repository.
-    fn class(&mut self, class: &str) -> Result<(), String> {
-        if class.contains("--") {
-            return self.remote(class);
-        }
-        let module = class.split_once('.').filter(|(_, class)| !class.contains(['.', '/', '\\']));
-        let Some((module, _)) = module.filter(|(module, _)| is_below(&format!("{module}.py"))) else {
-            return Err(format!("names {:?}, which is no class of a module", Shown(class)));
-        };
-        self.module(module, &[self.folder, ""])
-    }
-
-    /// What is another repository's.
-    fn remote(&mut self, what: &str) -> Result<(), String> {
-        if what.len() > limits::NAME_BYTES {
-            return Err("names something by a text that is no name".to_owned());
-        }
-        self.found.remote.push((self.name.to_owned(), what.to_owned()));
-        Ok(())
-    }
-
-    /// A module, which has to lie in one of these folders; what cannot be a name there is another repository's.
-    fn module(&mut self, module: &str, folders: &[&str]) -> Result<(), String> {
-        let file = if module.ends_with(".py") { module.to_owned() } else { format!("{module}.py") };
-        if !is_below(&file) || module.contains("--") {
-            return self.remote(module);
-        }
-        let mut any_of: Vec<String> = folders.iter().map(|folder| inside(folder, &file)).collect();
-        any_of.dedup();
-        self.found.needed.push(Needed { any_of, by: self.name.to_owned(), what: "the module" });
-        Ok(())
-    }
-
-    /// An adapter's configuration: the model that it builds upon.
-    fn adapter(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
-        if let ([step], value) = (path, value)
-            && step.is("base_model_name_or_path")
-        {
-            match value {
-                Value::Text(base) if base.len() <= limits::NAME_BYTES => {
-                    self.found.base_models.insert(self.name.to_owned(), base.clone().into_owned());
-                }
-                Value::Null => {}
-                _ => return Err("has a base_model_name_or_path that is no name".to_owned()),
-            }
-        }
-        Ok(())
-    }
-
-    /// A pipeline of diffusers: `"unet": ["library", "Class"]` for each folder.
-    fn pipeline(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
-        match (path, value) {
-            ([Step::Key(key), Step::Item(0)], Value::Text(module)) if key == "_class_name" => {
-                self.module(module, &[""])?;
-            }
-            ([Step::Key(part), Step::Item(0)], Value::Text(library)) => {
-                if library.contains(['/', '\\']) || library.contains("--") {
-                    self.remote(library)?;
-                }
-                if is_plain(part) {
-                    self.found.folders.insert(inside(self.folder, part));
-                }
-            }
-            // Parts of a modular pipeline that come from somewhere else.
-            ([.., step], Value::Text(repository))
-                if (step.is("repo") || step.is("pretrained_model_name_or_path")) && path.len() > 1 =>
-            {
-                self.remote(repository)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A model of sentence-transformers: the class and the folder of each of its modules.
-    fn modules(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
-        let ([Step::Item(_), step], Value::Text(text)) = (path, value) else { return Ok(()) };
-        match step.key() {
-            // What lies deeper is a class of an installed package.
-            Some("type")
-                if !text.starts_with("sentence_transformers.")
-                    && (text.contains("--") || text.matches('.').count() == 1) =>
-            {
-                self.class(text)
-            }
-            Some("path") if text.is_empty() => Ok(()),
-            Some("path") if is_below(text) => {
-                self.found.folders.insert(inside(self.folder, text));
-                Ok(())
-            }
-            Some("path") => Err(format!("names {:?}, which is no folder of the model", Shown(text))),
-            _ => Ok(()),
-        }
-    }
-}
+/// How the files are called in which loaders look for weights: `model.safetensors`, or an index of that.
+pub(super) const STEMS: [&str; 3] = ["model", "diffusion_pytorch_model", "adapter_model"];
 
 /// Whether a file is an index of weights by its name.
-pub(super) fn is_called_index(name: &str) -> bool {
+fn is_called_index(name: &str) -> bool {
     let file = base(name);
     is_index(&file) && (file.contains(".safetensors.") || file.contains(".bin."))
 }
@@ -374,7 +216,6 @@ mod tests {
         for map in [
             r#"{"a": "../x"}"#,
             r#"{"a": "/x"}"#,
-            r#"{"a": "b/x"}"#,
             r#"{"a": ""}"#,
             r#"{"a": "."}"#,
             r#"{"a": 1}"#,
@@ -445,6 +286,11 @@ mod tests {
             ),
             ("vocab_config.json", r#"{"auto_map": {"AutoModel": "evil/repo--modeling.M"}}"#),
             ("model_index.json", r#"{"custom_pipeline": "evil/repo--pipe"}"#),
+            ("config.json", r#"{"attn_implementation": "evil/kernel@main"}"#),
+            ("config.json", r#"{"text_config": {"_attn_implementation": {"": "evil/kernel"}}}"#),
+            ("router_config.json", r#"{"types": {"query_0_X": "evil/repo--custom_st.X"}}"#),
+            ("wordembedding_config.json", r#"{"tokenizer_class": "evil/repo--tok.T"}"#),
+            ("sentence_bert_config.json", r#"{"tokenizer_name_or_path": "evil/repo"}"#),
             ("model_index.json", r#"{"_class_name": ["../pipe", "P"]}"#),
             ("model_index.json", r#"{"unet": ["evil/repo--unet", "U"]}"#),
             ("modular_model_index.json", r#"{"unet": ["diffusers", "U", {"repo": "evil/repo"}]}"#),
@@ -467,15 +313,53 @@ mod tests {
         assert_eq!(documents.folders.into_iter().collect::<Vec<_>>(), ["1_Pooling"]);
         assert_eq!(documents.needed[0].any_of, ["custom_st.py"]);
         assert_eq!(read("modules.json", r#"[{"path": "../x"}]"#).findings.len(), 1);
+        let ignored = r#"{"_class_name": "P", "_ignore_files": ["text_encoder/model.fp16.safetensors"]}"#;
+        assert_eq!(needed("model_index.json", ignored), [[""; 0]; 0]);
     }
 
     #[test]
     fn adapters_say_what_they_build_upon() {
         let documents = read("a/adapter_config.json", r#"{"base_model_name_or_path": "acme/llama-3"}"#);
         assert_eq!(documents.base_models["a/adapter_config.json"], "acme/llama-3");
-        assert!(read("config.json", r#"{"base_model_name_or_path": "x"}"#).base_models.is_empty());
+        for (name, text) in [
+            ("config.json", r#"{"medusa_num_heads": 4, "base_model_name_or_path": "acme/llama-3"}"#),
+            ("config.json", r#"{"speculators_config": {"verifier": {"name_or_path": "acme/llama-3"}}}"#),
+        ] {
+            assert_eq!(read(name, text).base_models["config.json"], "acme/llama-3");
+        }
+        assert!(read("other.json", r#"{"base_model_name_or_path": "x"}"#).base_models.is_empty());
         assert!(read("adapter_config.json", r#"{"base_model_name_or_path": null}"#).findings.is_empty());
         assert_eq!(read("adapter_config.json", r#"{"base_model_name_or_path": 1}"#).findings.len(), 1);
+    }
+
+    #[test]
+    fn weights_of_another_name_are_looked_for_and_looked_through() {
+        assert_eq!(
+            needed("config.json", r#"{"transformers_weights": "x.safetensors"}"#),
+            [["x.safetensors"]]
+        );
+        for text in ["../x.safetensors", "tokenizer.json", "vocab.json"] {
+            let text = format!("{{\"transformers_weights\": {text:?}}}");
+            assert_eq!(read("config.json", &text).findings.len(), 1, "{text}");
+        }
+        assert!(Documents::reads("vocab.safetensors.index.json"));
+        let text = r#"{"attn_implementation": "paged|sdpa", "types": {"query_0_Pooling": "a.b.c.Pooling"}}"#;
+        assert_eq!(needed("config.json", text), [[""; 0]; 0]);
+        assert!(read("config.json", text).folders.contains("query_0_Pooling"));
+    }
+
+    #[test]
+    fn an_index_of_pickles_is_not_followed_beside_whole_safetensors() {
+        let mut documents = Documents::default();
+        documents.read("a/pytorch_model.bin.index.json", br#"{"weight_map": {"t": "x.bin"}}"#);
+        assert_eq!(documents.followed(&|_| false).len(), 1);
+        assert_eq!(documents.followed(&|name| name == "model.safetensors").len(), 1);
+        assert_eq!(documents.followed(&|name| name == "a/model.safetensors").len(), 0);
+        documents.read("a/model.safetensors.index.json", br#"{"weight_map": {"t": "x.safetensors"}}"#);
+        assert_eq!(documents.followed(&|name| name == "a/x.safetensors").len(), 1);
+        // One of another name is none that loaders look for.
+        documents.read("zzz.json", br#"{"weight_map": {"t": "x.safetensors"}}"#);
+        assert!(documents.indexed(&|name| name == "x.safetensors").is_empty());
     }
 
     #[test]

@@ -4,26 +4,35 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{
     LoadKind,
-    documents::{Documents, is_called_index},
-    names::{Part, base, folder},
+    documents::Documents,
+    names::{Part, base, folder, inside},
 };
 use crate::source::listing::covers;
 
-/// File names under which loaders look for weights that are all in one file.
-const SINGLE: [&str; 3] =
-    ["model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_model.safetensors"];
+/// Files of other formats, by their beginning and their ending, that loaders pass over beside whole safetensors files: those
+/// whose names begin as here (`pytorch_model.bin` beside `model.safetensors`).
+const OTHERS: [(&str, &str, &str); 7] = [
+    ("model", "pytorch_model", ".bin"),
+    ("model", "tf_model", ".h5"),
+    ("model", "flax_model", ".msgpack"),
+    ("model", "rust_model", ".ot"),
+    ("model", "consolidated", ".pth"),
+    ("diffusion_pytorch_model", "diffusion_pytorch_model", ".bin"),
+    ("adapter_model", "adapter_model", ".bin"),
+];
 
 /// What is there of a model, and what it leads to.
 pub(super) struct Present<'a> {
     documents: &'a Documents,
+    there: HashSet<&'a str>,
     /// Files that something names.
     named: HashSet<&'a str>,
     /// Folders that have a file of their own or deeper.
     folders: HashSet<&'a str>,
-    /// Folders whose weights are whole as safetensors, by an index.
-    indexed: HashSet<&'a str>,
-    /// Folders whose weights are whole in one safetensors file.
-    single: HashSet<&'a str>,
+    /// Folders whose weights are whole as safetensors, by an index, and how that is called.
+    indexed: HashSet<(&'a str, &'static str)>,
+    /// Folders with weights and parameters as Mistral calls them, which vLLM takes before all others.
+    mistral: HashSet<&'a str>,
     /// Files in parts of which one is there.
     parts: BTreeSet<Part<'a>>,
     /// Folders with a GGUF file.
@@ -44,24 +53,25 @@ impl<'a> Present<'a> {
                 name = above;
             }
         }
-        let whole = documents.indexes.iter().filter(|index| {
-            let is_whole =
-                |shard: &String| base(shard).ends_with(".safetensors") && there.contains(shard.as_str());
-            !index.shards.is_empty() && index.shards.iter().all(is_whole)
-        });
         let needed = documents.needed.iter().flat_map(|needed| &needed.any_of);
-        let shards = documents.indexes.iter().flat_map(|index| &index.shards);
+        let followed = documents.followed(&|name| there.contains(name));
+        let shards = followed.into_iter().flat_map(|index| &index.shards);
         let in_folder = |matching: &dyn Fn(&str) -> bool| -> HashSet<&'a str> {
             names.iter().filter(|name| matching(&base(name))).map(|name| folder(name)).collect()
         };
+        let consolidated = |file: &str| file.starts_with("consolidated") && file.ends_with(".safetensors");
         Present {
             documents,
             named: needed.chain(shards).map(String::as_str).collect(),
-            indexed: whole.map(|index| folder(&index.name)).collect(),
-            single: in_folder(&|file| SINGLE.contains(&file)),
+            indexed: documents.indexed(&|name| there.contains(name)),
+            mistral: in_folder(&consolidated)
+                .into_iter()
+                .filter(|folder| there.contains(&*inside(folder, "params.json")))
+                .collect(),
             parts: names.iter().filter_map(|name| Some(Part::of(name)?.0)).collect(),
             gguf: in_folder(&|file| file.ends_with(".gguf")),
             folders,
+            there,
         }
     }
 
@@ -77,7 +87,10 @@ impl<'a> Present<'a> {
     /// Whether nothing is left of the file's folder, and nothing that is there names that folder: `original/params.json`.
     fn is_folder_gone(&self, name: &str) -> bool {
         let folder = folder(name);
+        // Processors look for the tokenizers of their parts, and take others where there are none.
+        let is_tokenizer = folder.split('/').any(|part| part.to_lowercase().ends_with("_tokenizer"));
         !folder.is_empty()
+            && !is_tokenizer
             && !self.folders.contains(folder)
             && !self.documents.folders.iter().any(|named| covers(named, name))
     }
@@ -88,15 +101,30 @@ impl<'a> Present<'a> {
         if Part::of(name).is_some_and(|(part, _)| self.parts.contains(&part)) {
             return false;
         }
-        if file.contains(".safetensors") || file.ends_with(".sft") {
-            // Without an index every safetensors file of the folder is loaded; and an index says which are not.
-            return !is_called_index(name) && self.indexed.contains(folder);
+        if file.ends_with(".gguf") {
+            // Which of several is loaded is said by its name; but what sees for all of them is looked for.
+            return self.gguf.contains(folder) && !file.contains("mmproj");
         }
-        self.indexed.contains(folder)
-            || self.single.contains(folder)
-            // Which of several GGUF files is loaded is said by its name.
-            || (file.ends_with(".gguf") && self.gguf.contains(folder))
+        if self.mistral.contains(folder) && file.starts_with("model") && file.contains(".safetensors") {
+            return true;
+        }
+        let is_whole = |stem: &str| {
+            self.there.contains(&*inside(folder, &format!("{stem}.safetensors")))
+                || self.indexed.iter().any(|indexed| *indexed == (folder, stem))
+        };
+        OTHERS.iter().any(|(stem, begins, ends)| {
+            is_whole(stem) && file.strip_prefix(begins).is_some_and(|rest| is_usual(rest, ends))
+        })
     }
+}
+
+/// Whether a name goes on as those that loaders look for by themselves: with the ending, the numbers of a part before it, or
+/// that of an index behind it. Others are variants, which are asked for by name.
+fn is_usual(rest: &str, ends: &str) -> bool {
+    let rest = rest.strip_suffix(".index.json").unwrap_or(rest);
+    rest.strip_suffix(ends).is_some_and(|middle| {
+        middle.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '.')) || Part::of(rest).is_some()
+    })
 }
 
 #[cfg(test)]
@@ -136,7 +164,8 @@ mod tests {
                     "pytorch_model.bin.index.json",
                     "pytorch_model-00001-of-00002.bin",
                     "tf_model.h5",
-                    "consolidated.safetensors",
+                    "consolidated.00.pth",
+                    "rust_model.ot",
                 ][..],
                 true,
             ),
@@ -155,6 +184,14 @@ mod tests {
                     "1_Pooling/config.json",
                     "model.safetensors.index.fp16.json",
                     "model-00003-of-00002.safetensors",
+                    // Loaders take these before the index.
+                    "consolidated.safetensors",
+                    "model.safetensors",
+                    "shard-00001-model-00001-of-00001.safetensors",
+                    "pytorch_model.fp16.bin",
+                    "adapter_model.bin",
+                    "colbert_linear.pt",
+                    "qformer_tokenizer/vocab.txt",
                 ],
                 false,
             ),
@@ -175,6 +212,13 @@ mod tests {
                 false,
             ),
             (&gguf, &["m-Q8-00001-of-00002.gguf", "m-Q8.gguf"], true),
+            (&gguf, &["mmproj-m.gguf"], false),
+            (
+                &["consolidated.safetensors", "params.json"],
+                &["model-00001-of-00003.safetensors", "model.safetensors.index.json"],
+                true,
+            ),
+            (&["consolidated.safetensors"], &["model-00001-of-00003.safetensors"], false),
             (&gguf[..1], &["m-Q4-00002-of-00002.gguf", "pytorch_model.bin"], false),
             (&[], &["model.safetensors", "pytorch_model.bin", "m.gguf"], false),
         ] {

@@ -26,13 +26,14 @@ use crate::{
 
 mod documents;
 mod missing;
-mod names;
+pub(crate) mod names;
+mod reading;
 pub(crate) mod scan;
 
 use documents::Documents;
 use missing::Present;
 pub use names::LoadKind;
-use names::{Part, base};
+use names::{Number, Part, base};
 
 /// At most so many findings of the load set are told one by one.
 pub(crate) const FINDINGS: usize = 10_000;
@@ -206,7 +207,13 @@ impl Compared<'_> {
             None => None,
         });
         let signatures = self.model.signature_names();
+        // The card of a pipeline names others that are loaded with it (diffusers).
+        let is_read = |hidden: &&Hidden| {
+            let pipeline = names::inside(names::folder(&hidden.name), "model_index.json");
+            !names::is_card(&hidden.name) || hidden.unreadable.is_some() || (self.signed)(&pipeline)
+        };
         let others = self.listing.hidden.iter().filter(|hidden| !signatures.contains(&hidden.name));
+        let others = others.filter(is_read);
         let hidden = others.map(|hidden| match &hidden.unreadable {
             Some(why) => why.clone(),
             None => unsigned(&hidden.name, &self.hidden_by(hidden)),
@@ -488,7 +495,9 @@ impl View<'_> {
                 format!("{what} {:?}, which {:?} names, is neither there nor signed", Shown(name), Shown(by));
             Finding::new(Code::LoadSetIncomplete, what).about(name)
         };
-        let shards = looked.documents.indexes.iter().flat_map(|index| {
+        let there: HashSet<&str> = self.files.iter().map(|entry| entry.name.as_str()).collect();
+        let followed = looked.documents.followed(&|name| there.contains(name));
+        let shards = followed.into_iter().flat_map(|index| {
             let absent = index.shards.iter().filter(|shard| absent(shard));
             absent.map(|shard| incomplete(shard, &index.name, "the shard"))
         });
@@ -501,38 +510,52 @@ impl View<'_> {
         findings.into_iter().for_each(|finding| looked.found(finding));
     }
 
-    /// Whether of files in parts all parts are there.
+    /// Whether of files in parts all parts are there. What an index names by itself is told by the index.
     fn parts(&self, looked: &mut Looked) {
-        let mut sets: BTreeMap<Part<'_>, HashSet<u32>> = BTreeMap::new();
+        let is_whole = |index: &&documents::Index| index.shards.iter().all(|shard| (self.counts)(shard));
+        let whole = looked.documents.indexes.iter().filter(is_whole);
+        let named: HashSet<&str> = whole.flat_map(|index| &index.shards).map(String::as_str).collect();
+        let mut sets: BTreeMap<Part<'_>, Vec<(Number, &str)>> = BTreeMap::new();
         for entry in &self.files {
             if LoadKind::of(&entry.name) == Some(LoadKind::Weights)
                 && let Some((part, number)) = Part::of(&entry.name)
             {
-                sets.entry(part).or_default().insert(number);
+                sets.entry(part).or_default().push((number, &entry.name));
             }
         }
-        for (part, numbers) in sets {
+        let mut findings = Vec::new();
+        for (part, there) in sets {
+            if there.iter().all(|(_, name)| named.contains(name)) {
+                continue;
+            }
+            let numbers: HashSet<u32> = there.iter().map(|(number, _)| number.value).collect();
+            // Numbers of one digit tell how the others are written.
+            let width = there.iter().map(|(number, _)| number.width).min().unwrap_or_default();
+            let Some((_, name)) = there.first() else { continue };
             let first = u32::from(!numbers.contains(&0));
-            let name = part.name(numbers.iter().min().copied().unwrap_or_default());
             let last = part.count().map(|count| count - 1 + first);
             let Some(last) = last.filter(|last| numbers.iter().all(|number| number <= last)) else {
                 let what = format!(
                     "the name {:?} says of how many parts its file is one, and cannot be right",
-                    Shown(&name)
+                    Shown(name)
                 );
-                looked.found(Finding::new(Code::LoadSetInvalid, what).about(name));
+                findings.push(Finding::new(Code::LoadSetInvalid, what).about(*name));
                 continue;
             };
-            let mut others =
-                (first..=last).filter(|number| !numbers.contains(number)).map(|number| part.name(number));
-            if let Some(absent) = others.find(|name| !(self.counts)(name) && !(self.is_there)(name)) {
+            let is_known = |name: &String| (self.counts)(name) || (self.is_there)(name);
+            let mut others = (first..=last).filter(|number| !numbers.contains(number));
+            let absent = others.find(|number| {
+                ![part.name(*number, width), part.name(*number, part.total.len())].iter().any(is_known)
+            });
+            if let Some(absent) = absent.map(|number| part.name(number, width)) {
                 let what = format!(
                     "{:?} is neither there nor signed, and {:?} is a part of the same file",
                     Shown(&absent),
-                    Shown(&name)
+                    Shown(name)
                 );
-                looked.found(Finding::new(Code::LoadSetIncomplete, what).about(absent));
+                findings.push(Finding::new(Code::LoadSetIncomplete, what).about(absent));
             }
         }
+        findings.into_iter().for_each(|finding| looked.found(finding));
     }
 }

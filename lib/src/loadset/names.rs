@@ -44,9 +44,14 @@ impl LoadKind {
         if ends(CODE) || file.contains(".so.") {
             return Some(LoadKind::Code);
         }
-        // Signatures of other signers, and what the Hub's client notes of each download, are read by no loader.
+        // Signatures of other signers, and what the Hub's client notes of each download, are read by no loader. But those
+        // look for `config.VERSION.json` and `tokenizer.VERSION.json`, whatever the version is called.
         let noted = folder == DOWNLOADS || folder.starts_with(&format!("{DOWNLOADS}/"));
-        if ends(&[".sigstore.json"]) || (noted && ends(&[".metadata", ".lock", ".incomplete"])) {
+        let is_versioned = begins(&["config.", "chat_template"]) || begins(TOKENIZER_NAMES);
+        if (ends(&[".sigstore.json"]) && !is_versioned)
+            || (noted && ends(&[".metadata", ".lock", ".incomplete"]))
+            || (folder == DOWNLOADS_TREES && file.strip_suffix(".json").is_some_and(is_commit))
+        {
             return None;
         }
         if ends(TEMPLATES) || begins(&["chat_template"]) {
@@ -67,10 +72,18 @@ impl LoadKind {
 /// Where the Hub's client keeps notes on files that it downloaded into a folder of one's own.
 const DOWNLOADS: &str = ".cache/huggingface";
 
+/// Where it keeps the list of the files of each commit.
+const DOWNLOADS_TREES: &str = ".cache/huggingface/trees";
+
+/// Whether it is the name of a commit: SHA-1 or longer.
+fn is_commit(name: &str) -> bool {
+    name.len() >= 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Modules that Python has cached among them: it loads them without looking at their text.
 const CODE: &[&str] = &[
     ".py", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h",
-    ".hpp", ".ptx", ".cubin", ".hsaco", ".whl", ".egg",
+    ".hh", ".hpp", ".ptx", ".cubin", ".hsaco", ".whl", ".egg",
 ];
 
 const TEMPLATES: &[&str] = &[".jinja", ".jinja2", ".j2"];
@@ -123,15 +136,26 @@ const WEIGHTS: &[&str] = &[
     ".mar",
     ".index",
     ".arpa",
+    ".binary",
     ".faiss",
+    ".flashpack",
+    ".dduf",
+    ".dpr",
+    ".c_index",
+    ".ot",
 ];
 
-const CONFIGURATIONS: &[&str] = &[".json", ".yaml", ".yml", ".toml", ".xml"];
+const CONFIGURATIONS: &[&str] = &[".json", ".yaml", ".yml", ".toml", ".xml", ".ini"];
 
 /// Whether a name, in lower case, is one of an index of weights: `model.safetensors.index.json`, and with a variant
 /// `model.safetensors.index.fp16.json`.
 pub(super) fn is_index(file: &str) -> bool {
     file.ends_with(".json") && file.contains(".index.")
+}
+
+/// Whether it is the card of a model, which loaders of pipelines read and others do not.
+pub(crate) fn is_card(name: &str) -> bool {
+    base(name) == "readme.md"
 }
 
 /// The part of a name after its last slash, in lower case.
@@ -159,7 +183,7 @@ pub(super) fn is_below(path: &str) -> bool {
     !path.contains('\\') && crate::ResourceName::parse(path).is_ok_and(|name| !name.is_whole_model())
 }
 
-/// A name that says that its file is one of several: `x-00001-of-00003.gguf`.
+/// A name that says that its file is one of several: `x-00001-of-00003.gguf`, or `x-1-of-61.safetensors`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Part<'a> {
     /// What stands before the numbers, the folder included.
@@ -168,8 +192,13 @@ pub(super) struct Part<'a> {
     pub(super) after: &'a str,
     /// How many there are, as it is written.
     pub(super) total: &'a str,
-    /// How many digits the number of a part has.
-    width: usize,
+}
+
+/// The number of a part, and how many digits it is written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Number {
+    pub(super) value: u32,
+    pub(super) width: usize,
 }
 
 /// So many parts at most: more is no name that a tool writes.
@@ -177,7 +206,7 @@ const PARTS: u32 = 100_000;
 
 impl<'a> Part<'a> {
     /// The parts that a name speaks of, and which of them its file is.
-    pub(super) fn of(name: &'a str) -> Option<(Part<'a>, u32)> {
+    pub(super) fn of(name: &'a str) -> Option<(Part<'a>, Number)> {
         let file = name.get(folder(name).len()..)?;
         let at = name.len() - file.len() + file.find("-of-")?;
         let (head, tail) = (name.get(..at)?, name.get(at + 4..)?);
@@ -193,8 +222,7 @@ impl<'a> Part<'a> {
             return None;
         }
         let before = head.get(..head.len() - number.len() - 1)?;
-        let part = Part { before, after, total, width: number.len() };
-        Some((part, number.parse().ok()?))
+        Some((Part { before, after, total }, Number { value: number.parse().ok()?, width: number.len() }))
     }
 
     /// How many parts there are; none where that is no number of parts.
@@ -202,9 +230,9 @@ impl<'a> Part<'a> {
         self.total.parse().ok().filter(|total| (1..=PARTS).contains(total))
     }
 
-    /// The name of one of the parts.
-    pub(super) fn name(&self, number: u32) -> String {
-        format!("{}-{number:0width$}-of-{}{}", self.before, self.total, self.after, width = self.width)
+    /// The name of one of the parts, with a number of at least so many digits.
+    pub(super) fn name(&self, number: u32, width: usize) -> String {
+        format!("{}-{number:0width$}-of-{}{}", self.before, self.total, self.after)
     }
 }
 
@@ -239,6 +267,8 @@ mod tests {
                     "model.safetensors.index.fp16.json",
                     "pytorch_model.bin.index.json",
                     "x.tensors",
+                    "x.flashpack",
+                    "rust_model.ot",
                 ][..],
             ),
             (
@@ -266,6 +296,9 @@ mod tests {
                     "params.json",
                     "x.yaml",
                     ".json",
+                    "preset.ini",
+                    "config.4.0.sigstore.json",
+                    ".cache/huggingface/trees/x.json",
                 ],
             ),
             (
@@ -315,6 +348,7 @@ mod tests {
                     "safetensors",
                     "x.py.orig",
                     ".cache/huggingface/download/tokenizer.json.metadata",
+                    ".cache/huggingface/trees/0123456789abcdef0123456789abcdef01234567.json",
                 ],
             ),
         ] {
@@ -328,8 +362,10 @@ mod tests {
     #[test]
     fn parts_say_how_many_they_are() {
         let (part, number) = Part::of("a/m-Q4-00002-of-00003.gguf").unwrap();
-        assert_eq!((number, part.count(), part.name(1).as_str()), (2, Some(3), "a/m-Q4-00001-of-00003.gguf"));
-        assert_eq!(part.name(3), "a/m-Q4-00003-of-00003.gguf");
+        assert_eq!((number, part.count()), (Number { value: 2, width: 5 }, Some(3)));
+        assert_eq!(part.name(1, 5), "a/m-Q4-00001-of-00003.gguf");
+        let (one, ten) = (Part::of("m-1-of-61.bin").unwrap(), Part::of("m-10-of-61.bin").unwrap());
+        assert_eq!((one.0.clone(), one.1.width, one.0.name(2, 1).as_str()), (ten.0, 1, "m-2-of-61.bin"));
         assert_eq!(Part::of("m-00001-of-00002.fp16.safetensors").unwrap().0.after, ".fp16.safetensors");
         for name in [
             "m.gguf",

@@ -73,7 +73,7 @@ impl<'a> Attempt<'a> {
         let bound = circumstances.bound(files, &settled);
         let measured = settled.measured.iter().flatten().count() as u64;
         self.report.measured = measured;
-        let found = circumstances.receipts.read(&circumstances.place);
+        let found = circumstances.receipts.read(&circumstances.place, &now);
         match found.and_then(|record| record.holds(&bound, &now).map(|()| record)) {
             Ok(record) => {
                 self.report.used = true;

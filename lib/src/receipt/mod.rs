@@ -16,7 +16,7 @@ mod attempt;
 mod record;
 
 pub(crate) use attempt::{Attempt, Circumstances};
-use record::Record;
+use record::{Moment, Record};
 
 /// Where receipts are kept, and the key that they are authenticated with.
 ///
@@ -52,10 +52,12 @@ impl Receipts {
         })
     }
 
-    /// The file of the receipt on a model: one for each model and context.
-    fn path(&self, place: &Path) -> PathBuf {
+    /// The file of the receipt on a model: one for each boot of a machine, context and model, so that machines that share a
+    /// folder do not replace each other's.
+    fn path(&self, place: &Path, now: &Moment) -> PathBuf {
         let mut name = blake3::Hasher::new_derive_key("weightseal receipts v1: file name");
-        name.update(self.context.as_bytes()).update(place.as_os_str().as_encoded_bytes());
+        name.update(blake3::hash(now.boot().as_bytes()).as_bytes()).update(self.context.as_bytes());
+        name.update(place.as_os_str().as_encoded_bytes());
         self.folder.join(format!("{}.receipt", name.finalize().to_hex()))
     }
 
@@ -63,8 +65,8 @@ impl Receipts {
     ///
     /// # Errors
     /// Why there is none that counts, in words.
-    fn read(&self, place: &Path) -> Result<Record, String> {
-        let path = self.path(place);
+    fn read(&self, place: &Path, now: &Moment) -> Result<Record, String> {
+        let path = self.path(place, now);
         let bytes = fs::read_bounded(
             &path,
             limits::RECEIPT_BYTES,
@@ -85,7 +87,7 @@ impl Receipts {
     /// Why it could not be written, in words.
     fn write(&self, place: &Path, record: &Record) -> Result<(), String> {
         let bytes = record.seal(&self.key)?;
-        fs::write_whole(&self.path(place), &bytes, fs::Replace::Anything, fs::PRIVATE)
+        fs::write_whole(&self.path(place, &record.at), &bytes, fs::Replace::Anything, fs::PRIVATE)
             .map_err(|error| error.to_string())
     }
 
@@ -142,14 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn each_model_and_context_has_a_file_of_its_own() {
-        let of = |key: u8, context: &[u8], place: &str| {
-            Receipts::open("/r", &[key; 32], context).unwrap().path(Path::new(place))
+    fn each_boot_context_and_model_has_a_file_of_its_own() {
+        let on = |boot: &str, key: u8, context: &[u8], place: &str| {
+            let receipts = Receipts::open("/r", &[key; 32], context).unwrap();
+            receipts.path(Path::new(place), &Moment::of_boot(boot))
         };
+        let of = |key: u8, context: &[u8], place: &str| on("one", key, context, place);
         let one = of(7, b"a", "/models/a");
         assert_eq!(one, of(8, b"a", "/models/a"));
         assert_ne!(one, of(7, b"b", "/models/a"));
         assert_ne!(one, of(7, b"a", "/models/b"));
+        assert_ne!(one, on("two", 7, b"a", "/models/a"));
         assert_eq!(one.parent(), Some(Path::new("/r")));
     }
 }

@@ -99,6 +99,11 @@ impl Moment {
             .filter(|now| !now.boot.is_empty())
     }
 
+    /// Which boot of which machine it belongs to.
+    pub(super) fn boot(&self) -> &str {
+        &self.boot
+    }
+
     /// In seconds since 1970.
     pub(super) fn unix(&self) -> i64 {
         i64::try_from(self.clock / 1_000_000_000).unwrap_or_default()
@@ -226,8 +231,14 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
 
+    impl Moment {
+        pub(crate) fn of_boot(boot: &str) -> Moment {
+            Moment { boot: boot.to_owned(), clock: 2_000_000 * SECOND, running: 500 * SECOND }
+        }
+    }
+
     fn moment() -> Moment {
-        Moment { boot: "one".to_owned(), clock: 2_000_000 * SECOND, running: 500 * SECOND }
+        Moment::of_boot("one")
     }
 
     fn later(seconds: u64) -> Moment {

@@ -21,7 +21,8 @@ use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown};
 pub(crate) struct Bookkeeping {
     repository: PathBuf,
     revision: String,
-    /// References and marks of absence with their folders, by their path in the repository.
+    /// References and marks of absence with their folders, and the modules that the cache keeps, by their path from the
+    /// repository.
     pub(crate) items: Vec<(String, Metadata)>,
 }
 
@@ -44,6 +45,10 @@ impl Bookkeeping {
                     Bookkeeping { repository: repository.to_owned(), revision, items: Vec::new() };
                 for name in ["refs", ".no_exist"] {
                     found.add(name, 0, run)?;
+                }
+                // Beside `hub` in the folder that HF_HOME names, as it is unless told otherwise.
+                if repository.parent().and_then(Path::file_name).is_some_and(|name| name == "hub") {
+                    found.add(MODULES, 0, run)?;
                 }
                 return Ok(Some(found));
             }
@@ -82,12 +87,22 @@ impl Bookkeeping {
     }
 
     /// What of it would lead a loader to something else than the snapshot, or make it miss a file that the snapshot has or
-    /// that is `signed`.
-    pub(crate) fn findings(&self, signed: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    /// that is `signed`; and, where the model `has_code`, code that would run in the place of the model's own.
+    pub(crate) fn findings(&self, signed: &dyn Fn(&str) -> bool, has_code: bool) -> Vec<Finding> {
         let marks = format!(".no_exist/{}/", self.revision);
         let wrong = self.items.iter().filter_map(|(name, metadata)| {
             let is_folder = metadata.is_dir();
-            let (code, what) = if metadata.is_symlink() {
+            let is_module = name.starts_with(MODULES);
+            if is_module && (!has_code || is_folder || (metadata.is_file() && metadata.len() == 0)) {
+                return None;
+            }
+            let (code, what) = if is_module {
+                // What loaders copy there they take for the model's code whenever size and time are the same.
+                (
+                    Code::FileUnsigned,
+                    "is code kept from earlier, which loaders run in the place of the model's",
+                )
+            } else if metadata.is_symlink() {
                 (Code::SymlinkRefused, "is a symbolic link beside the snapshots")
             } else if !is_folder && (!metadata.is_file() || !name.contains('/')) {
                 (Code::SpecialFile, "is neither a reference nor a mark of absence")
@@ -134,6 +149,9 @@ impl Bookkeeping {
         read.is_ok() && is_commit && snapshot.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
     }
 }
+
+/// Where loaders keep modules of models that they have run, seen from a repository.
+const MODULES: &str = "../../modules/transformers_modules";
 
 /// Findings that are told.
 const FINDINGS: usize = 100;

@@ -203,7 +203,8 @@ impl Listing {
         };
         let leads =
             matches!(entry.kind, Kind::LinkToFolder | Kind::LinkOut | Kind::LinkCycle | Kind::LinkDangling);
-        if !rules.load_set || !(leads || unreadable.is_some() || LoadKind::of(&entry.name).is_some()) {
+        let is_read = LoadKind::of(&entry.name).is_some() || loadset::names::is_card(&entry.name);
+        if !rules.load_set || !(leads || unreadable.is_some() || is_read) {
             return;
         }
         if self.hidden.len() < loadset::FINDINGS {

@@ -166,6 +166,26 @@ fn nothing_that_is_loaded_hides_where_git_keeps_its_files() {
 }
 
 #[test]
+fn the_card_of_a_pipeline_is_read() {
+    for (pipeline, name) in [(true, "README.md"), (true, "prior/README.md"), (false, "README.md")] {
+        let good = signed_with(|folder| {
+            fs::remove_file(folder.join("README.md")).unwrap();
+            if pipeline {
+                fs::write(folder.join("model_index.json"), r#"{"_class_name": "P"}"#).unwrap();
+            }
+        });
+        verified(&good.model(), &demanding(&good), good.bundles());
+        write_files(&good.folder(), [(name, &b"---\nprior: [evil/prior]\n---\n"[..])]);
+        let model = good.model().ignore_unsigned_files(true);
+        if pipeline && name == "README.md" {
+            refused(&model, &demanding(&good), good.bundles(), &[Code::LoadSetUnsigned]);
+        } else {
+            verified(&model, &demanding(&good), good.bundles());
+        }
+    }
+}
+
+#[test]
 fn a_link_that_is_passed_over_may_lead_to_anything() {
     for (target, code) in [
         ("../outside", Code::LoadSetUnsigned),

@@ -88,6 +88,11 @@ impl Case {
         all.remove(0)
     }
 
+    /// Changes a byte of the weights and sets the time back.
+    fn change(&self) {
+        change(&self.path(NAME));
+    }
+
     fn model(&self) -> Model {
         Model::open(self.folder()).unwrap().receipts(self.receipts())
     }
@@ -155,6 +160,24 @@ fn make_model(folder: &Path) {
 fn make_receipts(folder: &Path) {
     fs::create_dir(folder).unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Changes the first byte of a file, and sets its time back.
+fn change(path: &Path) {
+    let before = fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(path, bytes).unwrap();
+    fs::File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
+}
+
+/// Demands that a model is hashed for this reason, and refused for a byte that was changed.
+#[track_caller]
+fn refused_for_a_byte(model: &Model, policy: &Policy, bundle: &Bundle, why: &str) {
+    let report = refused_in(model, policy, one(bundle), &[Code::FileChanged], &Run::new());
+    let receipt = report.receipt.as_ref().unwrap();
+    assert!(!receipt.used && !receipt.written, "{report}");
+    assert_why(receipt, why);
 }
 
 /// How many bytes are signed.

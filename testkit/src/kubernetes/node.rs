@@ -77,7 +77,7 @@ impl<'a> Node<'a> {
     pub fn join(cluster: &'a ControlPlane) -> Result<Node<'a>, Missing> {
         let missing = |error: io::Error| Missing::new("a node of Kubernetes", error.to_string());
         possible().map_err(missing)?;
-        let pause = static_program("testkit", "stand-in")?;
+        let pause = static_program("stand-in", "stand-in")?;
         let turn = turn().map_err(missing)?;
         Node::start(cluster, &pause, turn).map_err(missing)
     }
@@ -353,7 +353,7 @@ mod tests {
     fn a_pod_runs_on_this_machine_and_nothing_of_it_remains() {
         let Some(cluster) = or_skip(ControlPlane::start()) else { return };
         let Some(node) = or_skip(Node::join(&cluster)) else { return };
-        let image = node.program("testkit", "stand-in", "registry.example.com/stand-in");
+        let image = node.program("stand-in", "stand-in", "registry.example.com/stand-in");
         let Some(image) = or_skip(image) else { return };
         cluster.namespace("node", &[("pod-security.kubernetes.io/enforce", "restricted")]);
         let volume = crate::temporary().expect("temporary folder");

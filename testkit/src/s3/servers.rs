@@ -116,7 +116,7 @@ fn certificates(kind: Kind, dir: &Path) -> io::Result<()> {
         .subject("CN=s3,O=private-s3")
         .not_a_ca()
         .extended(&[SERVER_AUTH])
-        .names(&[ip(&[127, 0, 0, 1]), dns("localhost")])
+        .names(&[ip(&[127, 0, 0, 1]), dns("localhost"), dns("store.example.test")])
         .issue(&root);
     fs::write(dir.join("certs/public.crt"), leaf.pem())?;
     fs::write(dir.join("certs/private.key"), leaf.key().pkcs8_pem())

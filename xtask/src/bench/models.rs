@@ -119,6 +119,11 @@ impl Models {
         Ok(Signed { model: place, signature, public_key, bytes, shown })
     }
 
+    /// A place beside the models for what belongs to a row.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     fn made(&self, watch: &Watch, model: Model) -> Done<PathBuf> {
         let name = match model {
             Model::Eight => "eight",

@@ -23,8 +23,8 @@ Options:
   --clean        remove the models in DIR, and what rows on stores may have left there
   --help         print this
 
-The models take 9 GB: 8 files of 512 MiB, one of 4 GiB, 10,000 of 16 KiB. The command line is built here, and the
-programs it is compared with are installed under target: model-signing, safetensors, numpy and boto3 from PyPI, b3sum
+The models take 9 GB: 8 files of 512 MiB, one of 4 GiB, 10,000 of 16 KiB. The two programs are built here, and the
+programs they are compared with are installed under target: model-signing, safetensors, numpy and boto3 from PyPI, b3sum
 from crates.io; openssl and curl are the system's. What cannot be had or done here is told in its row.
 
 Rows on stores (s3-*, hub-*) start MinIO, which is built with Go once, and a double of the Hub on 127.0.0.1. They have

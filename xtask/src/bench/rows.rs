@@ -1,6 +1,7 @@
 //! The rows: what is measured, against what, and what is wanted of it.
 
 mod cold;
+mod restart;
 mod store;
 mod warm;
 
@@ -17,7 +18,7 @@ pub(super) struct Row {
 }
 
 /// All rows in the order of the table.
-pub(super) const ROWS: [Row; 18] = [
+pub(super) const ROWS: [Row; 19] = [
     Row {
         name: "warm-8",
         about: "verify 8 files; model-signing, model-transparency-go, the kernel",
@@ -42,6 +43,11 @@ pub(super) const ROWS: [Row; 18] = [
     Row { name: "disk-load", about: "verify and load on the disk; the load alone", run: cold::disk_load },
     Row { name: "tiny", about: "verify 1 MB, the whole process; model-signing", run: warm::tiny },
     Row { name: "memory", about: "peak memory; that of four times the model", run: warm::memory_peak },
+    Row {
+        name: "receipt",
+        about: "the gate once more, with its receipt; hashed in full",
+        run: restart::receipt,
+    },
     Row { name: "s3-verify", about: "verify 8 files from S3; boto3 and model-signing", run: store::verify },
     Row { name: "s3-cpu", about: "its processor time; curl and local hashing", run: store::cpu },
     Row { name: "s3-wire", about: "verify from a server that gives 300 MB/s; the cap", run: store::wire },

@@ -128,6 +128,26 @@ impl Line {
         }
     }
 
+    /// A time that should be shorter than `most` seconds, and another that it stands in for.
+    pub(super) fn within(
+        row: &str,
+        work: &str,
+        ours: &Series,
+        against: String,
+        theirs: f64,
+        most: f64,
+    ) -> Line {
+        Line {
+            row: row.to_owned(),
+            work: work.to_owned(),
+            ours: ours.shown(),
+            against,
+            ratio: format!("{:.0}", theirs / ours.seconds()),
+            wanted: format!("under {}", seconds(most)),
+            holds: Some(ours.seconds() < most),
+        }
+    }
+
     /// A number of things that should be no larger than `most`.
     pub(super) fn counted(row: &str, work: &str, count: u64, what: &str, against: &str, most: u64) -> Line {
         Line {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Instant;
 
+use serde_json::{Value, json};
 use testkit::digest::sha256_file;
 use testkit::pki::{FROM, TO};
 use testkit::{or_skip, temporary};
@@ -197,6 +198,25 @@ fn a_pod_starts_on_what_verifies_and_on_nothing_else() {
     let shown =
         format!("rejected: \"{CACHE}/one-byte/llama-3\": file-changed: \"model-00002-of-00002.safetensors\"");
     assert!(described.out().contains(&shown), "{described}");
+}
+
+#[test]
+fn a_memory_limit_below_the_models_size_is_told() {
+    let Some(stage) = or_skip(stage()) else { return };
+    let model = stage.model("limited");
+    let large = model.join("large.bin");
+    OpenOptions::new().write(true).create_new(true).open(&large).unwrap().set_len(96 << 20).unwrap();
+    fs::set_permissions(&large, Permissions::from_mode(0o644)).unwrap();
+    again(&model, "acme/llama-3", "1.2");
+    let mut limited = stage.pod("limited", &[KEY], "Never");
+    limited["spec"]["initContainers"][0]["resources"] = json!({ "limits": { "memory": "64Mi" } });
+    stage.create(&[limited]);
+    let pod = stage.until("limited", "checked", |pod| pod.gate()["state"]["terminated"].is_object());
+    assert_eq!(pod.ended(), (0, ""), "{pod}");
+    let logs = stage.logs("limited");
+    let line = logs.lines().find(|line| line.starts_with('{')).unwrap();
+    let notes = &serde_json::from_str::<Value>(line).unwrap()["notes"];
+    assert!(notes.to_string().contains("the memory limit is 67.1 MB"), "{line}");
 }
 
 /// Demands that the first 200 characters of a message say verdict, model, file and why.

@@ -42,9 +42,9 @@ fn an_index_names_what_is_there_and_signed() {
         (format!(r#""a": "{FIRST}", "d": "{FIRST}""#), Code::LoadSetInvalid, "has no tensor \"d\""),
         (format!(r#""a": "{SECOND}", "b": "{SECOND}""#), Code::LoadSetInvalid, "and 1 more"),
         (r#""a": "other.safetensors""#.to_owned(), Code::LoadSetIncomplete, "neither there nor signed"),
-        (r#""a": "../x.safetensors""#.to_owned(), Code::LoadSetInvalid, "no file of its folder"),
-        (r#""a": "/x.safetensors""#.to_owned(), Code::LoadSetInvalid, "no file of its folder"),
-        (r#""a": "sub/x.safetensors""#.to_owned(), Code::LoadSetInvalid, "no file of its folder"),
+        (r#""a": "../x.safetensors""#.to_owned(), Code::LoadSetInvalid, "no file below its folder"),
+        (r#""a": "/x.safetensors""#.to_owned(), Code::LoadSetInvalid, "no file below its folder"),
+        (r#""a": "sub/x.safetensors""#.to_owned(), Code::LoadSetIncomplete, "neither there nor signed"),
         (r#""a": 1"#.to_owned(), Code::LoadSetInvalid, "names no file"),
         (format!(r#""a": "{FIRST}", "a": "{FIRST}""#), Code::LoadSetInvalid, "twice"),
     ] {
@@ -52,7 +52,11 @@ fn an_index_names_what_is_there_and_signed() {
     }
     refuses(INDEX, "{}", Code::LoadSetInvalid, "no weight_map");
     refuses(INDEX, "not JSON", Code::LoadSetInvalid, "not valid JSON");
-    // By whatever name it goes, what has a weight_map is an index.
+    // By whatever name it goes, what has a weight_map is an index, also where a configuration names it.
+    let outside = r#"{"weight_map": {"a": "../outside/x.safetensors"}}"#;
+    refuses("vocab.safetensors.index.json", outside, Code::LoadSetInvalid, "no file below its folder");
+    // Of pickled weights beside whole safetensors nobody goes by the index.
+    accepts("pytorch_model.bin.index.json", r#"{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}"#);
     refuses("unet/any.json", r#"{"weight_map": {"a": "x.bin"}}"#, Code::LoadSetIncomplete, "unet/x.bin");
 
     let good = good();
@@ -77,6 +81,24 @@ fn parts_are_all_there() {
     for name in ["m-00001-of-00001.gguf", "m-00000-of-00001.bin", "notes-00001-of-00002.md"] {
         accepts(name, "x");
     }
+    // Numbers as they are, without zeros before them.
+    let plain = |last: u32| {
+        signed_with(move |folder| {
+            (1..=last)
+                .for_each(|number| fs::write(folder.join(format!("m-{number}-of-12.bin")), "x").unwrap());
+        })
+    };
+    let good = plain(12);
+    verified(&good.model(), &demanding(&good), good.bundles());
+    let good = plain(11);
+    let report = refused(&good.model(), &demanding(&good), good.bundles(), &[Code::LoadSetIncomplete]);
+    assert_eq!(report.findings[0].name.as_deref(), Some("m-12-of-12.bin"));
+    // An index that names them says all that there is to say.
+    let good = signed_with(|folder| {
+        fs::write(folder.join("x-00001-of-00009.bin"), "x").unwrap();
+        fs::write(folder.join("x.json"), r#"{"weight_map": {"a": "x-00001-of-00009.bin"}}"#).unwrap();
+    });
+    verified(&good.model(), &demanding(&good), good.bundles());
 }
 
 #[test]

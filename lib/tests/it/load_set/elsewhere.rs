@@ -29,6 +29,34 @@ fn a_snapshot_in_the_hubs_cache_is_a_model_like_others() {
     refused(&model(), &may, good.bundles(), &[Code::LoadSetUnsigned]);
 }
 
+#[test]
+fn code_that_the_cache_keeps_from_earlier_does_not_run_in_the_place_of_the_models() {
+    let good = good();
+    let snapshot = hub_cache(&good.dir.path().join("hub"), "acme/llama-3", REVISION, &good.folder()).unwrap();
+    let model = || Model::open(&snapshot).unwrap();
+    let modules = good.dir.path().join("modules/transformers_modules/acme");
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(modules.join("__init__.py"), "").unwrap();
+    verified(&model(), &demanding(&good), good.bundles());
+    fs::write(modules.join("modeling_x.py"), "import os\n").unwrap();
+    verified(&model(), &good.policy(), good.bundles());
+    let report = refused(&model(), &demanding(&good), good.bundles(), &[Code::FileUnsigned]);
+    let name = "../../modules/transformers_modules/acme/modeling_x.py";
+    assert_eq!(report.findings[0].name.as_deref(), Some(name));
+    // A model without code has none to be replaced.
+    let plain = signed_with(|folder| {
+        for name in ["modeling_x.py", "tokenization_x.py", "config.json", "tokenizer_config.json"] {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+    });
+    let cache = plain.dir.path().join("hub-without-code/hub");
+    let modules = plain.dir.path().join("hub-without-code/modules/transformers_modules");
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(modules.join("x.py"), "import os\n").unwrap();
+    let snapshot = hub_cache(&cache, "acme/plain", REVISION, &plain.folder()).unwrap();
+    verified(&Model::open(&snapshot).unwrap(), &demanding(&plain), plain.bundles());
+}
+
 fn verified_but_for_the_readme(model: &Model, good: &crate::good::Good) {
     refused(model, &good.policy(), good.bundles(), &[Code::FileMissing]);
 }

@@ -24,6 +24,7 @@ fn published() -> Good {
                     "pytorch_model.bin.index.json",
                     br#"{"weight_map": {"a": "pytorch_model-00001-of-00002.bin", "c": "pytorch_model-00002-of-00002.bin"}}"#,
                 ),
+                ("rust_model.ot", b"x"),
                 ("consolidated.safetensors", &shard),
             ],
         );
@@ -50,7 +51,7 @@ fn a_cache_lacks_what_nobody_loads() {
         "pytorch_model-00001-of-00002.bin",
         "pytorch_model-00002-of-00002.bin",
         "pytorch_model.bin.index.json",
-        "consolidated.safetensors",
+        "rust_model.ot",
     ];
     for name in gone {
         let path = good.path(name);
@@ -58,14 +59,14 @@ fn a_cache_lacks_what_nobody_loads() {
     }
     let report = check(&good, &all_may(&good)).unwrap();
     assert!(report.is_verified() && report.findings.is_empty());
-    assert_eq!((report.counts.signed, report.counts.verified, report.counts.missing), (18, 9, 9));
-    assert!(report.to_string().contains("9 of 18 signed files are present"), "{report}");
+    assert_eq!((report.counts.signed, report.counts.verified, report.counts.missing), (19, 10, 9));
+    assert!(report.to_string().contains("10 of 19 signed files are present"), "{report}");
     // Only what the policy names.
     let policy = policy_file(&good, "    missing: {allow: [README.md, LICENSE, 'original/**', '*.bin']}\n");
     let report = check(&good, &policy).unwrap_err();
     assert_eq!(crate::good::found(&report), [Code::FileMissing].into());
     let named: Vec<_> = report.findings.iter().filter_map(|finding| finding.name.as_deref()).collect();
-    assert_eq!(named, ["consolidated.safetensors", "pytorch_model.bin.index.json"]);
+    assert_eq!(named, ["pytorch_model.bin.index.json", "rust_model.ot"]);
     // And nothing where it says nothing, be the load set demanded or not.
     assert_eq!(check(&good, &policy_file(&good, "    load_set: true\n")).unwrap_err().findings.len(), 9);
     assert_eq!(check(&good, &policy_file(&good, "")).unwrap_err().findings.len(), 9);
@@ -84,6 +85,7 @@ fn what_is_loaded_is_never_missing() {
         INDEX,
         FIRST,
         SECOND,
+        "consolidated.safetensors",
         "original/params.json",
         "original/consolidated.00.pth",
         "pytorch_model-00001-of-00002.bin",

@@ -211,6 +211,10 @@ fn a_policy_file_is_bound_with_its_rule() {
     let receipt = policy_file(&case, "    assurance: receipt\n");
     super::hashed(check(&receipt), "the policy or its rule");
     super::used(check(&receipt));
+    case.change();
+    let policy = file.rule_for("acme/llama", &Run::new()).unwrap().into_policy();
+    let model = case.model().id("acme/llama");
+    super::refused_for_a_byte(&model, &policy, &case.bundle, "the policy or its rule");
 }
 
 #[test]

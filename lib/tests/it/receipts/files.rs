@@ -86,16 +86,21 @@ fn a_receipt_of_another_model() {
     let named = || verified(&model().id("acme/llama-3"), &case.policy(), one(&case.bundle)).receipt.unwrap();
     assert_eq!(named().why.as_deref(), Some("it is of another model"));
     assert!(named().used);
+    // Over other bytes it is no better.
+    fs::copy(&first, &second).unwrap();
+    super::change(&other.join(super::NAME));
+    super::refused_for_a_byte(&model(), &case.policy(), &case.bundle, "it is of another model");
 }
 
 #[test]
 fn another_key_or_context() {
     let Some(case) = Case::start() else { return };
-    let check = |key: &[u8], context: &[u8]| {
+    let model = |key: &[u8], context: &[u8]| {
         let receipts = Receipts::open(case.receipts_folder(), key, context).unwrap();
-        let model = Model::open(case.folder()).unwrap().receipts(receipts);
-        verified(&model, &case.policy(), one(&case.bundle))
+        Model::open(case.folder()).unwrap().receipts(receipts)
     };
+    let check =
+        |key: &[u8], context: &[u8]| verified(&model(key, context), &case.policy(), one(&case.bundle));
     let report = check(&[8; 32], b"context");
     super::hashed(report, "not authentic");
     // Which put its own in the place of the first.
@@ -103,6 +108,8 @@ fn another_key_or_context() {
     super::hashed(check(&[7; 32], b"other"), "there is none yet");
     super::used(check(&[7; 32], b"other"));
     case.uses_receipt();
+    case.change();
+    super::refused_for_a_byte(&model(&[8; 32], b"context"), &case.policy(), &case.bundle, "not authentic");
 }
 
 #[test]

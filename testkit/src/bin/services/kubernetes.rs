@@ -59,7 +59,7 @@ pub(super) fn start() -> Result<Box<dyn Service>> {
 }
 
 fn images(node: &Node<'_>) -> Result<Images, testkit::Missing> {
-    let server = node.program("testkit", "stand-in", "registry.example.com/vllm")?;
+    let server = node.program("stand-in", "stand-in", "registry.example.com/vllm")?;
     let (archive, name) = (target_dir().join(IMAGE), "registry.example.com/weightseal-init");
     let gate = if archive.is_file() {
         println!("the image of the init container is {}", archive.display());
