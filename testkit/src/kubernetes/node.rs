@@ -148,8 +148,11 @@ impl<'a> Node<'a> {
     /// As [`Node::import`].
     pub fn program(&self, package: &str, name: &str, reference: &str) -> Result<String, Missing> {
         let program = static_program(package, name)?;
-        let archive = self.folder.path().join(format!("{name}.tar"));
-        packed(&program, name, &archive).map_err(|error| Missing::new(name, error.to_string()))?;
+        // Two may ask for the same one at once.
+        let missing = |error: io::Error| Missing::new(name, error.to_string());
+        let folder = crate::temporary().map_err(missing)?;
+        let archive = folder.path().join("image.tar");
+        packed(&program, name, &archive).map_err(missing)?;
         Ok(self.import(&archive, reference))
     }
 

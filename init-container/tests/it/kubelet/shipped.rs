@@ -32,7 +32,12 @@ impl Shipped {
         let volume = KeptFolder::new().unwrap();
         fs::set_permissions(volume.path(), Permissions::from_mode(0o755)).unwrap();
         stage.node.volume(namespace, "model-cache-pvc", volume.path());
-        let documents = documents(cluster, &built(cluster, folder));
+        // Without the admission policies, which this API server may not know.
+        let yaml = built(cluster, folder);
+        let is_known =
+            |one: &&str| ["kind: ConfigMap\n", "kind: Deployment\n"].iter().any(|kind| one.contains(kind));
+        let known: Vec<&str> = yaml.split("\n---\n").filter(is_known).collect();
+        let documents = documents(cluster, &known.join("\n---\n"));
         let map = find(&documents, "ConfigMap", "weightseal-policy").unwrap();
         let policy = with_own_key(map["data"]["policy.yaml"].as_str().unwrap());
         give_policy(stage.node, namespace, &policy);
