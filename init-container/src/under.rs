@@ -228,8 +228,8 @@ impl Walk<'_> {
                 // Of these the verification of each snapshot says where they lead.
                 (true, b"refs") if has_snapshots => {}
                 (true, b"refs") => self.bookkeeping(&folder, item, &inner, is_number, 0)?,
-                // What each commit consists of, which its client asks before it downloads, and not without a network.
-                (true, b"trees") => self.trees(&folder, item, &inner)?,
+                // What each commit consists of: of a snapshot its verification says where that leads.
+                (true, b"trees") => self.trees(&folder, item, &inner, models_before)?,
                 // Which files a repository does not have, as the Hub's client remembers it.
                 (true, b".no_exist") => self.bookkeeping(&folder, item, &inner, <[u8]>::is_empty, 0)?,
                 (true, b"blobs") => {
@@ -293,12 +293,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A folder with a list for each commit, called after it.
-    fn trees(&mut self, above: &OwnedFd, item: &Item, path: &Path) -> Result<(), Error> {
+    /// A folder with a list for each commit of which there is a snapshot, the models from `first` on.
+    fn trees(&mut self, above: &OwnedFd, item: &Item, path: &Path, first: usize) -> Result<(), Error> {
         let Some(folder) = self.open(above, item, path)? else { return Ok(()) };
         for item in self.items(&folder, path)?.unwrap_or_default() {
             let commit = item.name.to_str().and_then(|name| name.strip_suffix(".json"));
-            let is_list = commit.is_some_and(|commit| commit.len() == 40 && is_number(commit.as_bytes()));
+            let mut snapshots =
+                self.found.models.iter().skip(first).filter_map(|(path, ..)| path.file_name());
+            let is_list = commit.is_some_and(|commit| snapshots.any(|snapshot| snapshot == commit));
             if !is_list || !item.is(FileType::RegularFile) {
                 self.stray_or_below(&folder, &item, &path.join(&item.name), 0)?;
             }

@@ -144,7 +144,7 @@ fn the_hubs_own_bookkeeping_may_be_there() {
         ("version.txt", "1"),
         ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"),
         ("models--acme--llama-3/refs/pr/1", REVISION),
-        (&format!("models--acme--llama-3/trees/{REVISION}.json"), "{}"),
+        (&format!("models--acme--llama-3/trees/{REVISION}.json"), r#"{"files": {}}"#),
         (&format!("models--acme--llama-3/.no_exist/{REVISION}/adapter_config.json"), ""),
     ] {
         let path = hub.join(path);

@@ -164,16 +164,18 @@ impl Documents {
         whole.collect()
     }
 
-    /// The indexes that loaders go by: of pickled weights none beside whole safetensors.
-    pub(super) fn followed(&self, there: &dyn Fn(&str) -> bool) -> Vec<&Index> {
-        let indexed = self.indexed(there);
-        let is_whole = |folder: &str| {
-            STEMS.into_iter().any(|stem| {
-                indexed.contains(&(folder, stem)) || there(&inside(folder, &format!("{stem}.safetensors")))
-            })
+    /// Whether loaders go by an index: of pickled weights not beside whole safetensors, unless it is asked for by name.
+    pub(super) fn follows(&self, index: &Index, there: &dyn Fn(&str) -> bool) -> bool {
+        let stem = match base(&index.name).as_str() {
+            "pytorch_model.bin.index.json" => "model",
+            "diffusion_pytorch_model.bin.index.json" => "diffusion_pytorch_model",
+            "adapter_model.bin.index.json" => "adapter_model",
+            _ => return true,
         };
-        let follows = |index: &&Index| !base(&index.name).contains(".bin.") || !is_whole(folder(&index.name));
-        self.indexes.iter().filter(follows).collect()
+        let folder = folder(&index.name);
+        let is_whole = there(&inside(folder, &format!("{stem}.safetensors")))
+            || self.indexed(there).contains(&(folder, stem));
+        !is_whole || self.needed.iter().any(|needed| needed.any_of.contains(&index.name))
     }
 }
 
@@ -343,20 +345,34 @@ mod tests {
             assert_eq!(read("config.json", &text).findings.len(), 1, "{text}");
         }
         assert!(Documents::reads("vocab.safetensors.index.json"));
-        let text = r#"{"attn_implementation": "paged|sdpa", "types": {"query_0_Pooling": "a.b.c.Pooling"}}"#;
+        let text = r#"{"attn_implementation": "paged|sdpa", "types": {"query_0_Pooling": "a.Pooling"}}"#;
         assert_eq!(needed("config.json", text), [[""; 0]; 0]);
-        assert!(read("config.json", text).folders.contains("query_0_Pooling"));
+        assert!(
+            read("router_config.json", r#"{"types": {"q/Pooling": "a.b.c.Pooling"}}"#)
+                .folders
+                .contains("q/Pooling")
+        );
     }
 
     #[test]
     fn an_index_of_pickles_is_not_followed_beside_whole_safetensors() {
         let mut documents = Documents::default();
         documents.read("a/pytorch_model.bin.index.json", br#"{"weight_map": {"t": "x.bin"}}"#);
-        assert_eq!(documents.followed(&|_| false).len(), 1);
-        assert_eq!(documents.followed(&|name| name == "model.safetensors").len(), 1);
-        assert_eq!(documents.followed(&|name| name == "a/model.safetensors").len(), 0);
+        let follows = |documents: &Documents, there: &str| {
+            documents.follows(&documents.indexes[0], &|name| name == there)
+        };
+        for (there, expected) in [
+            ("", true),
+            ("model.safetensors", true),
+            ("a/adapter_model.safetensors", true),
+            ("a/model.safetensors", false),
+        ] {
+            assert_eq!(follows(&documents, there), expected, "{there}");
+        }
         documents.read("a/model.safetensors.index.json", br#"{"weight_map": {"t": "x.safetensors"}}"#);
-        assert_eq!(documents.followed(&|name| name == "a/x.safetensors").len(), 1);
+        assert!(!follows(&documents, "a/x.safetensors"));
+        documents.read("a/config.json", br#"{"transformers_weights": "pytorch_model.bin.index.json"}"#);
+        assert!(follows(&documents, "a/model.safetensors"));
         // One of another name is none that loaders look for.
         documents.read("zzz.json", br#"{"weight_map": {"t": "x.safetensors"}}"#);
         assert!(documents.indexed(&|name| name == "x.safetensors").is_empty());

@@ -54,22 +54,28 @@ impl<'a> Present<'a> {
             }
         }
         let needed = documents.needed.iter().flat_map(|needed| &needed.any_of);
-        let followed = documents.followed(&|name| there.contains(name));
-        let shards = followed.into_iter().flat_map(|index| &index.shards);
+        let followed =
+            documents.indexes.iter().filter(|index| documents.follows(index, &|name| there.contains(name)));
+        let shards = followed.flat_map(|index| &index.shards);
         let in_folder = |matching: &dyn Fn(&str) -> bool| -> HashSet<&'a str> {
             names.iter().filter(|name| matching(&base(name))).map(|name| folder(name)).collect()
         };
-        let consolidated = |file: &str| file.starts_with("consolidated") && file.ends_with(".safetensors");
+        let consolidated =
+            |file: &str| file.strip_prefix("consolidated").is_some_and(|rest| is_usual(rest, ".safetensors"));
+        let others = in_folder(&|file| {
+            OTHERS.iter().any(|(_, begins, _)| *begins != "consolidated" && file.starts_with(begins))
+        });
         Present {
             documents,
             named: needed.chain(shards).map(String::as_str).collect(),
             indexed: documents.indexed(&|name| there.contains(name)),
             mistral: in_folder(&consolidated)
                 .into_iter()
-                .filter(|folder| there.contains(&*inside(folder, "params.json")))
+                // Whoever does not take them would take what is left of other formats.
+                .filter(|folder| there.contains(&*inside(folder, "params.json")) && !others.contains(folder))
                 .collect(),
             parts: names.iter().filter_map(|name| Some(Part::of(name)?.0)).collect(),
-            gguf: in_folder(&|file| file.ends_with(".gguf")),
+            gguf: in_folder(&|file| file.ends_with(".gguf") && !file.contains("mmproj")),
             folders,
             there,
         }
@@ -105,7 +111,8 @@ impl<'a> Present<'a> {
             // Which of several is loaded is said by its name; but what sees for all of them is looked for.
             return self.gguf.contains(folder) && !file.contains("mmproj");
         }
-        if self.mistral.contains(folder) && file.starts_with("model") && file.contains(".safetensors") {
+        let is_models = file.strip_prefix("model").is_some_and(|rest| is_usual(rest, ".safetensors"));
+        if self.mistral.contains(folder) && is_models {
             return true;
         }
         let is_whole = |stem: &str| {
@@ -123,7 +130,8 @@ impl<'a> Present<'a> {
 fn is_usual(rest: &str, ends: &str) -> bool {
     let rest = rest.strip_suffix(".index.json").unwrap_or(rest);
     rest.strip_suffix(ends).is_some_and(|middle| {
-        middle.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '.')) || Part::of(rest).is_some()
+        middle.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '.'))
+            || Part::of(rest).is_some_and(|(part, _)| part.before.is_empty())
     })
 }
 
@@ -189,6 +197,8 @@ mod tests {
                     "model.safetensors",
                     "shard-00001-model-00001-of-00001.safetensors",
                     "pytorch_model.fp16.bin",
+                    "pytorch_model.fp16-00001-of-00002.bin",
+                    "pytorch_model-lora-00001-of-00002.bin",
                     "adapter_model.bin",
                     "colbert_linear.pt",
                     "qformer_tokenizer/vocab.txt",
@@ -218,7 +228,19 @@ mod tests {
                 &["model-00001-of-00003.safetensors", "model.safetensors.index.json"],
                 true,
             ),
+            (
+                &["consolidated.safetensors", "params.json"],
+                &["model_extra.safetensors", "config.json"],
+                false,
+            ),
             (&["consolidated.safetensors"], &["model-00001-of-00003.safetensors"], false),
+            (&["consolidated_lora.safetensors", "params.json"], &["model.safetensors"], false),
+            (
+                &["consolidated.safetensors", "params.json", "pytorch_model.bin"],
+                &["model.safetensors"],
+                false,
+            ),
+            (&["mmproj-m.gguf"], &["m-Q4.gguf"], false),
             (&gguf[..1], &["m-Q4-00002-of-00002.gguf", "pytorch_model.bin"], false),
             (&[], &["model.safetensors", "pytorch_model.bin", "m.gguf"], false),
         ] {

@@ -162,7 +162,8 @@ impl Compared<'_> {
             return Ok(());
         }
         let names = self.listing.files.iter().map(|entry| &entry.name);
-        let hidden = self.listing.hidden.iter().map(|hidden| &hidden.name);
+        let hidden = self.listing.hidden.iter().filter(|hidden| self.is_read(hidden));
+        let hidden = hidden.map(|hidden| &hidden.name);
         let there: HashSet<&str> = names.chain(hidden).map(String::as_str).collect();
         let files: HashMap<&str, &ManifestFile> =
             self.pairs.iter().map(|(file, entry)| (entry.name.as_str(), *file)).collect();
@@ -207,13 +208,8 @@ impl Compared<'_> {
             None => None,
         });
         let signatures = self.model.signature_names();
-        // The card of a pipeline names others that are loaded with it (diffusers).
-        let is_read = |hidden: &&Hidden| {
-            let pipeline = names::inside(names::folder(&hidden.name), "model_index.json");
-            !names::is_card(&hidden.name) || hidden.unreadable.is_some() || (self.signed)(&pipeline)
-        };
         let others = self.listing.hidden.iter().filter(|hidden| !signatures.contains(&hidden.name));
-        let others = others.filter(is_read);
+        let others = others.filter(|hidden| self.is_read(hidden));
         let hidden = others.map(|hidden| match &hidden.unreadable {
             Some(why) => why.clone(),
             None => unsigned(&hidden.name, &self.hidden_by(hidden)),
@@ -223,6 +219,16 @@ impl Compared<'_> {
             let what = format!("{} more files would be loaded and are not signed", self.listing.more_hidden);
             report.findings.push(Finding::new(Code::LoadSetUnsigned, what));
         }
+    }
+
+    /// Whether a loader may read what was passed over: not the card of a model, but that of a pipeline, which names others
+    /// that are loaded with it (diffusers).
+    fn is_read(&self, hidden: &Hidden) -> bool {
+        let pipeline = names::inside(names::folder(&hidden.name), "model_index.json");
+        !names::is_card(&hidden.name)
+            || hidden.leads
+            || hidden.unreadable.is_some()
+            || (self.signed)(&pipeline)
     }
 
     /// By what a file was passed over.
@@ -496,10 +502,13 @@ impl View<'_> {
             Finding::new(Code::LoadSetIncomplete, what).about(name)
         };
         let there: HashSet<&str> = self.files.iter().map(|entry| entry.name.as_str()).collect();
-        let followed = looked.documents.followed(&|name| there.contains(name));
-        let shards = followed.into_iter().flat_map(|index| {
-            let absent = index.shards.iter().filter(|shard| absent(shard));
-            absent.map(|shard| incomplete(shard, &index.name, "the shard"))
+        let documents = &looked.documents;
+        let shards = documents.indexes.iter().flat_map(|index| {
+            let follows = documents.follows(index, &|name| there.contains(name));
+            // What is called as weights and there is told where it is not signed.
+            let excused = move |shard: &str| !follows && LoadKind::of(shard).is_some();
+            let absent = index.shards.iter().filter(move |shard| absent(shard) && !excused(shard));
+            absent.map(move |shard| incomplete(shard, &index.name, "the shard"))
         });
         let needed = looked.documents.needed.iter().filter_map(|needed| {
             let is_absent = needed.any_of.iter().all(|name| absent(name));
@@ -525,7 +534,9 @@ impl View<'_> {
         }
         let mut findings = Vec::new();
         for (part, there) in sets {
-            if there.iter().all(|(_, name)| named.contains(name)) {
+            // GGUF files have no index.
+            let is_gguf = part.after.to_lowercase().ends_with(".gguf");
+            if !is_gguf && there.iter().all(|(_, name)| named.contains(name)) {
                 continue;
             }
             let numbers: HashSet<u32> = there.iter().map(|(number, _)| number.value).collect();

@@ -47,7 +47,8 @@ impl LoadKind {
         // Signatures of other signers, and what the Hub's client notes of each download, are read by no loader. But those
         // look for `config.VERSION.json` and `tokenizer.VERSION.json`, whatever the version is called.
         let noted = folder == DOWNLOADS || folder.starts_with(&format!("{DOWNLOADS}/"));
-        let is_versioned = begins(&["config.", "chat_template"]) || begins(TOKENIZER_NAMES);
+        let is_versioned =
+            begins(&["config.", "chat_template"]) || begins(TOKENIZER_NAMES) || file.contains("tokenizer.");
         if (ends(&[".sigstore.json"]) && !is_versioned)
             || (noted && ends(&[".metadata", ".lock", ".incomplete"]))
             || (folder == DOWNLOADS_TREES && file.strip_suffix(".json").is_some_and(is_commit))
@@ -208,7 +209,7 @@ impl<'a> Part<'a> {
     /// The parts that a name speaks of, and which of them its file is.
     pub(super) fn of(name: &'a str) -> Option<(Part<'a>, Number)> {
         let file = name.get(folder(name).len()..)?;
-        let at = name.len() - file.len() + file.find("-of-")?;
+        let at = name.len() - file.len() + file.rfind("-of-")?;
         let (head, tail) = (name.get(..at)?, name.get(at + 4..)?);
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         let total = tail.get(..digits(tail))?;
@@ -298,6 +299,7 @@ mod tests {
                     ".json",
                     "preset.ini",
                     "config.4.0.sigstore.json",
+                    "my-tokenizer.4.0.sigstore.json",
                     ".cache/huggingface/trees/x.json",
                 ],
             ),
@@ -329,6 +331,7 @@ mod tests {
                     "dict.txt",
                     "tekken.json",
                     "special_tokens_map.json",
+                    "tokenizer.4.0.sigstore.json",
                 ],
             ),
             (
@@ -364,6 +367,7 @@ mod tests {
         let (part, number) = Part::of("a/m-Q4-00002-of-00003.gguf").unwrap();
         assert_eq!((number, part.count()), (Number { value: 2, width: 5 }, Some(3)));
         assert_eq!(part.name(1, 5), "a/m-Q4-00001-of-00003.gguf");
+        assert_eq!(Part::of("state-of-art-00002-of-00003.gguf").unwrap().0.before, "state-of-art");
         let (one, ten) = (Part::of("m-1-of-61.bin").unwrap(), Part::of("m-10-of-61.bin").unwrap());
         assert_eq!((one.0.clone(), one.1.width, one.0.name(2, 1).as_str()), (ten.0, 1, "m-2-of-61.bin"));
         assert_eq!(Part::of("m-00001-of-00002.fp16.safetensors").unwrap().0.after, ".fp16.safetensors");

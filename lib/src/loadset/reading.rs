@@ -85,7 +85,10 @@ impl Reading<'_> {
         }
         match self.file.as_str() {
             "adapter_config.json" => self.adapter(path, value),
-            "config.json" => self.adapter(path, value).and_then(|()| self.router(path, value)),
+            // Of several `config.VERSION.json` transformers takes one by its own version.
+            file if file.starts_with("config.") => {
+                self.adapter(path, value).and_then(|()| self.router(path, value))
+            }
             "router_config.json" => self.router(path, value),
             "model_index.json" | "modular_model_index.json" => self.pipeline(path, value),
             "modules.json" => self.modules(path, value),
@@ -95,7 +98,9 @@ impl Reading<'_> {
             },
             file if file.starts_with("sentence_") => match (path, value) {
                 // A tokenizer from elsewhere, with the code that its own configuration names.
-                ([step], Value::Text(name)) if step.is("tokenizer_name_or_path") => self.remote(name),
+                ([step], Value::Text(name)) if step.is("tokenizer_name_or_path") && !name.is_empty() => {
+                    self.remote(name)
+                }
                 _ => Ok(()),
             },
             _ => Ok(()),
@@ -188,6 +193,7 @@ impl Reading<'_> {
                     self.found.base_models.insert(self.name.to_owned(), base.clone().into_owned());
                 }
                 Value::Null => {}
+                _ if self.file != "adapter_config.json" => {}
                 _ => return Err("has a base_model_name_or_path that is no name".to_owned()),
             }
         }
@@ -210,7 +216,9 @@ impl Reading<'_> {
             }
             // Parts of a modular pipeline that come from somewhere else.
             ([.., step], Value::Text(repository))
-                if (step.is("repo") || step.is("pretrained_model_name_or_path")) && path.len() > 1 =>
+                if (step.is("repo") || step.is("pretrained_model_name_or_path"))
+                    && path.len() > 1
+                    && !repository.is_empty() =>
             {
                 self.remote(repository)?;
             }
@@ -228,10 +236,11 @@ impl Reading<'_> {
     /// A router of sentence-transformers: the class of each folder (`"types": {"query_0_Pooling": "…"}`).
     fn router(&mut self, path: &[Step<'_>], value: &Value<'_>) -> Result<(), String> {
         let ([types, Step::Key(part)], Value::Text(class)) = (path, value) else { return Ok(()) };
-        if !types.is("types") {
+        // In other configurations anything may be called so.
+        if !types.is("types") || (self.file != "router_config.json" && !class.contains("--")) {
             return Ok(());
         }
-        if is_plain(part) {
+        if is_below(part) {
             self.found.folders.insert(inside(self.folder, part));
         }
         self.sentence_class(class)

@@ -1,6 +1,7 @@
 //! The Hub's cache: `models--ORG--NAME` with `blobs` and `snapshots`, whose files are links into the blobs.
 
 use std::{
+    collections::HashMap,
     fs::{self, Metadata},
     io::{self, Read as _},
     os::fd::OwnedFd,
@@ -12,6 +13,7 @@ use rustix::{
     fs::{AtFlags, Mode, Stat},
     io::Errno,
 };
+use serde::Deserialize;
 
 use super::local::{FOLDER, open_folder};
 use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown};
@@ -43,12 +45,15 @@ impl Bookkeeping {
                 let revision = revision.to_string_lossy().into_owned();
                 let mut found =
                     Bookkeeping { repository: repository.to_owned(), revision, items: Vec::new() };
-                for name in ["refs", ".no_exist"] {
-                    found.add(name, 0, run)?;
+                for name in ["refs", ".no_exist", "trees"] {
+                    found.add(name, &repository.join(name), 0, run)?;
                 }
-                // Beside `hub` in the folder that HF_HOME names, as it is unless told otherwise.
-                if repository.parent().and_then(Path::file_name).is_some_and(|name| name == "hub") {
-                    found.add(MODULES, 0, run)?;
+                // Beside `hub` in the folder that HF_HOME names, as it is unless told otherwise; by its name, since a loader
+                // asks nobody where links lead.
+                let cache =
+                    repository.parent().filter(|cache| cache.file_name().is_some_and(|name| name == "hub"));
+                if let Some(home) = cache.and_then(Path::parent) {
+                    found.add(MODULES, &home.join("modules"), 0, run)?;
                 }
                 return Ok(Some(found));
             }
@@ -58,9 +63,8 @@ impl Bookkeeping {
     }
 
     /// Adds something with all below it; no link is followed.
-    fn add(&mut self, name: &str, depth: usize, run: &Run) -> Result<(), Error> {
+    fn add(&mut self, name: &str, path: &Path, depth: usize, run: &Run) -> Result<(), Error> {
         run.check()?;
-        let path = self.repository.join(name);
         let failed = |error| Error::io("read", path.display(), error, Code::ChangedWhileRead);
         let metadata = match path.symlink_metadata() {
             Err(error) if depth == 0 && error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -74,13 +78,13 @@ impl Bookkeeping {
         let is_folder = metadata.is_dir();
         self.items.push((name.to_owned(), metadata));
         if is_folder {
-            for item in fs::read_dir(&path).map_err(failed)? {
+            for item in fs::read_dir(path).map_err(failed)? {
                 let item = item.map_err(failed)?.file_name();
                 let inner = item.to_str().ok_or_else(|| {
                     let what = format!("a name in {} is not valid UTF-8", Shown(&path.to_string_lossy()));
                     Error::new(Code::FileNameInvalid, what)
                 })?;
-                self.add(&format!("{name}/{inner}"), depth + 1, run)?;
+                self.add(&format!("{name}/{inner}"), &path.join(inner), depth + 1, run)?;
             }
         }
         Ok(())
@@ -97,7 +101,8 @@ impl Bookkeeping {
                 return None;
             }
             let (code, what) = if is_module {
-                // What loaders copy there they take for the model's code whenever size and time are the same.
+                // What loaders copy there they take for the model's code whenever size and time are the same, and whatever
+                // lies there can be imported.
                 (
                     Code::FileUnsigned,
                     "is code kept from earlier, which loaders run in the place of the model's",
@@ -117,6 +122,14 @@ impl Bookkeeping {
                 } else {
                     return None;
                 }
+            } else if let Some(list) = name.strip_prefix("trees/") {
+                if is_folder || list != format!("{}.json", self.revision) || self.lists_what_is_there(name) {
+                    return None;
+                }
+                (
+                    Code::FileUnsigned,
+                    "lists files that the snapshot does not have, and where a loader finds bytes for them",
+                )
             } else if let Some(absent) = name.strip_prefix(&marks).filter(|_| !is_folder) {
                 let snapshot = self.repository.join("snapshots").join(&self.revision);
                 if !signed(absent) && snapshot.join(absent).symlink_metadata().is_err() {
@@ -129,35 +142,71 @@ impl Bookkeeping {
             } else {
                 return None;
             };
-            Some(Finding::new(code, format!("{:?} {what}", Shown(name))).about(name.clone()))
+            let finding = Finding::new(code, format!("{:?} {what}", Shown(name))).about(name.clone());
+            Some(finding.with_help("remove it; where servers keep code of their own, HF_MODULES_CACHE says"))
         });
         wrong.take(FINDINGS).collect()
     }
 
-    /// Whether a reference holds a commit that is there, and no other byte: loaders take its text as it stands.
-    fn leads_to_a_snapshot(&self, name: &str) -> bool {
+    /// Whether a list of the files of a commit leads to no bytes of others than the snapshot has. The Hub's client (2.4) takes
+    /// the SHA-256 of a file in it for the name of a blob.
+    fn lists_what_is_there(&self, name: &str) -> bool {
+        let Some(bytes) = self.read(name, limits::LOADED_JSON_BYTES) else { return false };
+        let Ok(tree) = serde_json::from_slice::<Tree>(&bytes) else { return false };
+        let snapshot = self.repository.join("snapshots").join(&self.revision);
+        tree.files.iter().all(|(file, listed)| {
+            let Some(blob) = &listed.lfs_sha256 else { return true };
+            let is_sha256 = blob.len() == 64 && blob.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+            is_sha256
+                && (is_there(snapshot.join(file)) || !is_there(self.repository.join("blobs").join(blob)))
+        })
+    }
+
+    /// A regular file of at most so many bytes.
+    fn read(&self, name: &str, most: u64) -> Option<Vec<u8>> {
         let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
         let mut options = fs::File::options();
         options.read(true).custom_flags(flags.try_into().unwrap_or_default());
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let read = options
             .open(self.repository.join(name))
-            .and_then(|file| file.take(REFERENCE_BYTES).read_to_string(&mut text));
-        let is_commit =
-            text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let snapshot = self.repository.join("snapshots").join(&text);
-        read.is_ok() && is_commit && snapshot.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+            .and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+        (read.is_ok() && bytes.len() as u64 <= most).then_some(bytes)
+    }
+
+    /// Whether a reference holds a commit that is there, and no other byte: loaders take its text as it stands.
+    fn leads_to_a_snapshot(&self, name: &str) -> bool {
+        let text = self.read(name, REFERENCE_BYTES).and_then(|bytes| String::from_utf8(bytes).ok());
+        let is_commit = |text: &String| {
+            text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        text.filter(is_commit).is_some_and(|commit| {
+            let snapshot = self.repository.join("snapshots").join(commit);
+            snapshot.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+        })
     }
 }
 
 /// Where loaders keep modules of models that they have run, seen from a repository.
-const MODULES: &str = "../../modules/transformers_modules";
+const MODULES: &str = "../../modules";
 
 /// Findings that are told.
 const FINDINGS: usize = 100;
 
 /// Longer than any commit.
 const REFERENCE_BYTES: u64 = 128;
+
+/// The list of the files of a commit, as the Hub's client keeps it.
+#[derive(Deserialize)]
+struct Tree {
+    files: HashMap<String, Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    lfs_sha256: Option<String>,
+}
 
 /// SHA-1 or longer, in any case.
 fn is_like_a_commit(name: &str) -> bool {

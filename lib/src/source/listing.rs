@@ -34,6 +34,8 @@ pub(crate) struct Hidden {
     pub(crate) by: By,
     /// Why it is not known what is in it.
     pub(crate) unreadable: Option<Finding>,
+    /// Whether it is a link to something else than a file.
+    pub(crate) leads: bool,
 }
 
 /// Why something was passed over.
@@ -208,7 +210,7 @@ impl Listing {
             return;
         }
         if self.hidden.len() < loadset::FINDINGS {
-            self.hidden.push(Hidden { name: entry.name, by, unreadable });
+            self.hidden.push(Hidden { name: entry.name, by, unreadable, leads });
         } else {
             self.more_hidden += 1;
         }

@@ -186,6 +186,24 @@ fn the_card_of_a_pipeline_is_read() {
 }
 
 #[test]
+fn a_link_is_no_card_and_neither_is_what_an_index_names() {
+    let good = signed_with(|folder| fs::remove_file(folder.join("README.md")).unwrap());
+    std::os::unix::fs::symlink("/", good.path("README.md")).unwrap();
+    let model = || good.model().ignore_unsigned_files(true);
+    verified(&model(), &good.policy(), good.bundles());
+    refused(&model(), &demanding(&good), good.bundles(), &[Code::LoadSetUnsigned]);
+
+    let good = signed_with(|folder| {
+        fs::remove_file(folder.join("README.md")).unwrap();
+        fs::write(folder.join("x.json"), r#"{"weight_map": {"a": "README.md"}}"#).unwrap();
+    });
+    fs::write(good.path("README.md"), "x").unwrap();
+    let model = good.model().ignore_unsigned_files(true);
+    verified(&model, &good.policy(), good.bundles());
+    refused(&model, &demanding(&good), good.bundles(), &[Code::LoadSetIncomplete]);
+}
+
+#[test]
 fn a_link_that_is_passed_over_may_lead_to_anything() {
     for (target, code) in [
         ("../outside", Code::LoadSetUnsigned),

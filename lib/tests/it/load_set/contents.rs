@@ -57,6 +57,14 @@ fn an_index_names_what_is_there_and_signed() {
     refuses("vocab.safetensors.index.json", outside, Code::LoadSetInvalid, "no file below its folder");
     // Of pickled weights beside whole safetensors nobody goes by the index.
     accepts("pytorch_model.bin.index.json", r#"{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}"#);
+    // But what nobody else would tell of is told, and so is an index that is asked for by its name.
+    for (name, map) in [
+        ("pytorch_model.bin.index.json", r#"{"weight_map": {"a": "w.dat"}}"#),
+        ("pytorch_model.bin.index.fp16.json", r#"{"weight_map": {"a": "x.bin"}}"#),
+        ("adapter_model.bin.index.json", r#"{"weight_map": {"a": "x.bin"}}"#),
+    ] {
+        refuses(name, map, Code::LoadSetIncomplete, "neither there nor signed");
+    }
     refuses("unet/any.json", r#"{"weight_map": {"a": "x.bin"}}"#, Code::LoadSetIncomplete, "unet/x.bin");
 
     let good = good();

@@ -30,6 +30,33 @@ fn a_snapshot_in_the_hubs_cache_is_a_model_like_others() {
 }
 
 #[test]
+fn a_list_of_a_commit_leads_to_no_bytes_but_the_snapshots() {
+    let good = good();
+    let cache = good.dir.path().join("hub");
+    let snapshot = hub_cache(&cache, "acme/llama-3", REVISION, &good.folder()).unwrap();
+    let repository = cache.join("models--acme--llama-3");
+    let (blob, absent) = ("a".repeat(64), "b".repeat(64));
+    fs::write(repository.join("blobs").join(&blob), "evil").unwrap();
+    fs::create_dir(repository.join("trees")).unwrap();
+    let list = |file: &str, sha256: &str| {
+        let files = serde_json::json!({ file: { "size": 4, "blob_id": "0", "lfs_sha256": sha256 }, "README.md": { "size": 1 } });
+        let tree = serde_json::json!({ "format_version": 1, "files": files });
+        fs::write(repository.join("trees").join(format!("{REVISION}.json")), tree.to_string()).unwrap();
+    };
+    let model = || Model::open(&snapshot).unwrap();
+    for (file, sha256) in [("pytorch_model.bin", &*absent), ("config.json", &*blob)] {
+        list(file, sha256);
+        verified(&model(), &demanding(&good), good.bundles());
+    }
+    for (file, sha256) in [("adapter_config.json", &*blob), ("config.json", "../trees/x.json")] {
+        list(file, sha256);
+        refused(&model(), &demanding(&good), good.bundles(), &[Code::FileUnsigned]);
+    }
+    fs::write(repository.join("trees").join(format!("{REVISION}.json")), "no list").unwrap();
+    refused(&model(), &demanding(&good), good.bundles(), &[Code::FileUnsigned]);
+}
+
+#[test]
 fn code_that_the_cache_keeps_from_earlier_does_not_run_in_the_place_of_the_models() {
     let good = good();
     let snapshot = hub_cache(&good.dir.path().join("hub"), "acme/llama-3", REVISION, &good.folder()).unwrap();
