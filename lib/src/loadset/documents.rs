@@ -158,8 +158,7 @@ impl Documents {
         let whole = self.indexes.iter().filter_map(|index| {
             let file = base(&index.name);
             let stem = STEMS.into_iter().find(|stem| file == format!("{stem}.safetensors.index.json"))?;
-            let is_whole = !index.shards.is_empty() && index.shards.iter().all(|shard| there(shard));
-            is_whole.then_some((folder(&index.name), stem))
+            is_whole(index, there).then_some((folder(&index.name), stem))
         });
         whole.collect()
     }
@@ -172,11 +171,20 @@ impl Documents {
             "adapter_model.bin.index.json" => "adapter_model",
             _ => return true,
         };
-        let folder = folder(&index.name);
-        let is_whole = there(&inside(folder, &format!("{stem}.safetensors")))
-            || self.indexed(there).contains(&(folder, stem));
+        let place = folder(&index.name);
+        let called = format!("{stem}.safetensors.index.json");
+        // Names first: shards are many.
+        let mut indexes =
+            self.indexes.iter().filter(|other| folder(&other.name) == place && base(&other.name) == called);
+        let is_whole = there(&inside(place, &format!("{stem}.safetensors")))
+            || indexes.any(|other| is_whole(other, there));
         !is_whole || self.needed.iter().any(|needed| needed.any_of.contains(&index.name))
     }
+}
+
+/// Whether all that an index names is there.
+fn is_whole(index: &Index, there: &dyn Fn(&str) -> bool) -> bool {
+    !index.shards.is_empty() && index.shards.iter().all(|shard| there(shard))
 }
 
 /// How the files are called in which loaders look for weights: `model.safetensors`, or an index of that.
