@@ -77,7 +77,7 @@ impl Found {
                     ),
                     error => failed(error),
                 })?;
-        let mut walk = Walk { root: folder, run, names: 0, found: Found::default() };
+        let mut walk = Walk { root: folder, run, names: 0, shared: HashSet::new(), found: Found::default() };
         walk.folder(root, Path::new(""), 0)?;
         let mut found = walk.found;
         found.models.sort();
@@ -125,6 +125,8 @@ struct Walk<'a> {
     root: &'a Path,
     run: &'a Run,
     names: usize,
+    /// Blobs in a cache's own folder that snapshots lead to.
+    shared: HashSet<PathBuf>,
     found: Found,
 }
 
@@ -168,6 +170,7 @@ impl Walk<'_> {
             let Some(id) = path.to_str().map(str::to_owned) else { return self.bad_name(path) };
             return self.model(&folder, path, id);
         }
+        let mut shared = None;
         let is_cache =
             items.iter().any(|item| repository_id(&item.name).is_some() && item.is(FileType::Directory));
         for item in &items {
@@ -183,6 +186,8 @@ impl Walk<'_> {
                 (true, _, _) if repository_id(&item.name).is_some() => {
                     self.repository(&folder, item, &inner)?
                 }
+                // Which of them are some model's is known when all repositories were looked at.
+                (true, true, b"blobs") => shared = Some(item),
                 (true, true, b".locks") => {
                     self.bookkeeping(&folder, item, &inner, <[u8]>::is_empty, depth)?
                 }
@@ -195,6 +200,36 @@ impl Walk<'_> {
                 (false, true, b"version.txt") if item.holds(&folder, is_number) => {}
                 (false, true, b"CACHEDIR.TAG") if item.holds(&folder, is_tag) => {}
                 (false, ..) => self.stray(item, &inner),
+            }
+        }
+        match shared {
+            Some(item) => self.shared_blobs(&folder, item, &path.join(&item.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The blobs that the repositories of a cache share (huggingface_hub 2.4): `XX/HASH` and, beside each, who refers to it
+    /// and a lock.
+    fn shared_blobs(&mut self, above: &OwnedFd, item: &Item, path: &Path) -> Result<(), Error> {
+        let Some(store) = self.open(above, item, path)? else { return Ok(()) };
+        for item in self.items(&store, path)?.unwrap_or_default() {
+            let inner = path.join(&item.name);
+            if item.name == ".huggingface-shared-blobs" && item.holds(&store, is_number) {
+                continue;
+            }
+            if !item.is(FileType::Directory) {
+                self.stray(&item, &inner);
+                continue;
+            }
+            let Some(folder) = self.open(&store, &item, &inner)? else { continue };
+            for file in self.items(&folder, &inner)?.unwrap_or_default() {
+                let name = Path::new(&file.name);
+                let is_beside = name.extension().is_some_and(|end| end == "refs" || end == "lock");
+                let blob =
+                    Path::new(&item.name).join(if is_beside { name.with_extension("") } else { name.into() });
+                if !(file.is(FileType::RegularFile) && self.shared.contains(&blob)) {
+                    self.stray_or_below(&folder, &file, &inner.join(&file.name), 0)?;
+                }
             }
         }
         Ok(())
@@ -235,7 +270,14 @@ impl Walk<'_> {
                 (true, b"blobs") => {
                     let Some(folder) = self.open(&folder, item, &inner)? else { continue };
                     for item in self.items(&folder, &inner)?.unwrap_or_default() {
-                        if !(item.is(FileType::RegularFile) && blobs.contains(&item.name)) {
+                        let is_linked = blobs.contains(&item.name);
+                        // Where else a link may lead its snapshot's verification says.
+                        let target =
+                            rustix::fs::readlinkat(&folder, &item.name, Vec::new()).unwrap_or_default();
+                        let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                        if let (true, Ok(shared)) = (is_linked, target.strip_prefix("../../blobs")) {
+                            self.shared.insert(shared.to_owned());
+                        } else if !(is_linked && item.is(FileType::RegularFile)) {
                             self.stray(&item, &inner.join(&item.name));
                         }
                     }

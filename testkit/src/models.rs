@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-pub use hub_cache::hub_cache;
+pub use hub_cache::{hub_cache, share_blobs};
 pub use safetensors::{Dtype, Placed, Tensor, safetensors, tensors};
 
 /// The revision [`hub_cache`] is usually given: 40 hexadecimal digits, as Git writes a commit.

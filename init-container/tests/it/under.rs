@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use testkit::{Ended, capture, models};
+use testkit::{Ended, capture, models, models::share_blobs};
 
 use crate::{Volume, codes, line::Line, outcome, program};
 
@@ -150,6 +150,23 @@ fn the_hubs_own_bookkeeping_may_be_there() {
         let path = hub.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+    outcome(run(&volume, &root, &[]), 0);
+}
+
+#[test]
+fn repositories_may_share_their_blobs_and_nothing_else_may_lie_among_them() {
+    let (volume, root) = claim();
+    let hub = root.join("model-cache-pvc/hub");
+    share_blobs(&hub).unwrap();
+    outcome(run(&volume, &root, &[]), 0);
+    let hash = "0".repeat(64);
+    for name in ["modeling.py", "00/modeling.py", &format!("00/{hash}"), &format!("00/{hash}.lock")] {
+        let path = hub.join("blobs").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert_eq!(codes(run(&volume, &root, &[]), 1), ["file-unsigned"], "{name}");
+        fs::remove_file(path).unwrap();
     }
     outcome(run(&volume, &root, &[]), 0);
 }

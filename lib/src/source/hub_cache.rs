@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, Stat},
+    fs::{AtFlags, FileType, Mode, Stat},
     io::Errno,
 };
 use serde::Deserialize;
@@ -218,10 +218,16 @@ fn is_like_a_commit(name: &str) -> bool {
 pub(super) struct HubRepository {
     pub(super) path: PathBuf,
     pub(super) root: OwnedFd,
+    /// The cache, where repositories share blobs.
+    pub(super) cache: Option<(PathBuf, OwnedFd)>,
 }
 
 /// The location of a blob, seen from a snapshot; no path inside a model starts so.
 pub(super) const BLOBS: &str = "../../blobs/";
+
+/// The location of a blob that repositories share (huggingface_hub 2.4): `XX/HASH` in the cache's own `blobs`, to which the
+/// repository's blob is a link.
+pub(super) const SHARED: &str = "../../../blobs/";
 
 impl HubRepository {
     /// The repository whose snapshot `folder` is, or lies in.
@@ -232,7 +238,9 @@ impl HubRepository {
             .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "snapshots"))?;
         let path = snapshots.parent().filter(|path| Self::is_one(path))?;
         let root = open_folder(path).ok()?;
-        Some(HubRepository { path: path.to_owned(), root })
+        let shared = path.parent().filter(|cache| cache.join("blobs").is_dir());
+        let cache = shared.and_then(|cache| Some((cache.to_owned(), open_folder(cache).ok()?)));
+        Some(HubRepository { path: path.to_owned(), root, cache })
     }
 
     /// Whether a folder is a repository of the Hub's cache: by its name and the two folders that each has.
@@ -265,8 +273,26 @@ impl HubRepository {
         }
     }
 
-    pub(super) fn stat(&self, blob: &str) -> Result<Stat, Errno> {
+    /// Where the bytes of a blob are, and what stands there; a link that is none to a shared blob stands for itself.
+    pub(super) fn stat(&self, blob: &str) -> Result<(String, Stat), Errno> {
         let blobs = rustix::fs::openat(&self.root, "blobs", FOLDER, Mode::empty())?;
-        rustix::fs::statat(&blobs, blob, AtFlags::SYMLINK_NOFOLLOW)
+        let stat = rustix::fs::statat(&blobs, blob, AtFlags::SYMLINK_NOFOLLOW)?;
+        if let (FileType::Symlink, Some((_, cache))) = (FileType::from_raw_mode(stat.st_mode), &self.cache) {
+            let target = rustix::fs::readlinkat(&blobs, blob, Vec::new())?;
+            if let Some((folder, hash)) = target.to_str().ok().and_then(shared) {
+                let shared = rustix::fs::openat(cache, "blobs", FOLDER, Mode::empty())?;
+                let shared = rustix::fs::openat(&shared, folder, FOLDER, Mode::empty())?;
+                let stat = rustix::fs::statat(&shared, hash, AtFlags::SYMLINK_NOFOLLOW)?;
+                return Ok((format!("{SHARED}{folder}/{hash}"), stat));
+            }
+        }
+        Ok((format!("{BLOBS}{blob}"), stat))
     }
+}
+
+/// The folder and the name of a shared blob, from the text of the link to it, which the Hub's client writes in this form alone.
+fn shared(target: &str) -> Option<(&str, &str)> {
+    let (folder, hash) = target.strip_prefix("../../blobs/")?.split_once('/')?;
+    let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_hash && hash.get(..2) == Some(folder)).then_some((folder, hash))
 }

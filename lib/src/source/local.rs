@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{
     Entry, FileStamp, Kind, Source, Stamp,
-    hub_cache::{BLOBS, HubRepository},
+    hub_cache::{BLOBS, HubRepository, SHARED},
 };
 use crate::{Error, Run, code::Code, limits, report::Finding, shown::Shown, sys::kernel};
 
@@ -238,11 +238,14 @@ impl Local {
 
     fn open_entry(&self, entry: &Entry) -> Result<File, Error> {
         let location = entry.location();
-        let opened = match (location.strip_prefix(BLOBS), &self.hub) {
-            (Some(blob), Some(hub)) => {
-                kernel::open_beneath(hub.root.as_fd(), &format!("blobs/{blob}"), OFlags::RDONLY)
+        let hub = self.hub.as_ref();
+        let blob = location.strip_prefix(BLOBS).zip(hub.map(|hub| &hub.root));
+        let shared = location.strip_prefix(SHARED).zip(hub.and_then(|hub| Some(&hub.cache.as_ref()?.1)));
+        let opened = match shared.or(blob) {
+            Some((blob, holder)) => {
+                kernel::open_beneath(holder.as_fd(), &format!("blobs/{blob}"), OFlags::RDONLY)
             }
-            _ => kernel::open_beneath(self.root.as_fd(), location, OFlags::RDONLY),
+            None => kernel::open_beneath(self.root.as_fd(), location, OFlags::RDONLY),
         };
         opened
             .map(File::from)
@@ -442,7 +445,9 @@ impl Source for Local {
             }
         };
         let hub = self.hub.iter().map(|hub| (hub.path.as_path(), &hub.root));
-        for (path, handle) in std::iter::once((given, &self.root)).chain(hub) {
+        let cache = self.hub.iter().filter_map(|hub| hub.cache.as_ref());
+        let cache = cache.map(|(path, handle)| (path.as_path(), handle));
+        for (path, handle) in std::iter::once((given, &self.root)).chain(hub).chain(cache) {
             let opened = rustix::fs::fstat(handle).map(|stat| (stat.st_dev, stat.st_ino));
             let found = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
             if opened.is_err() || opened != found {

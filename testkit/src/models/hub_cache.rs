@@ -30,6 +30,36 @@ pub fn hub_cache(root: &Path, repo: &str, revision: &str, model: &Path) -> io::R
     Ok(snapshot)
 }
 
+/// Lets the repositories of a cache share their blobs, as huggingface_hub 2.4 does with large files: each becomes a link
+/// `../../blobs/XX/HASH`. The Hub's own hash is another one than here, where it is the SHA-256, and looks alike.
+///
+/// # Errors
+/// The cache cannot be read or written.
+pub fn share_blobs(root: &Path) -> io::Result<()> {
+    let store = root.join("blobs");
+    fs::create_dir_all(&store)?;
+    fs::write(store.join(".huggingface-shared-blobs"), "1\n")?;
+    for repository in fs::read_dir(root)? {
+        let blobs = repository?.path().join("blobs");
+        if !blobs.is_dir() {
+            continue;
+        }
+        for blob in fs::read_dir(blobs)? {
+            let blob = blob?.path();
+            let hash = sha256_file(&blob)?;
+            let place = format!("{}/{hash}", hash.get(..2).unwrap_or_default());
+            let shared = store.join(&place);
+            fs::create_dir_all(shared.parent().unwrap_or(&store))?;
+            fs::rename(&blob, &shared)?;
+            for beside in ["refs", "lock"] {
+                fs::write(shared.with_extension(beside), "")?;
+            }
+            symlink(format!("../../blobs/{place}"), blob)?;
+        }
+    }
+    Ok(())
+}
+
 fn link_all(from: &Path, to: &Path, blobs: &Path, up: &str) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;

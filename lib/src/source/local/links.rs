@@ -14,7 +14,7 @@ use rustix::{
 use super::{Local, special};
 use crate::{
     limits,
-    source::{FileStamp, Kind, hub_cache::BLOBS},
+    source::{FileStamp, Kind},
 };
 
 impl Local {
@@ -23,8 +23,8 @@ impl Local {
         let target = self.read_link(link)?;
         if let Some(blob) = self.hub.as_ref().and_then(|hub| hub.blob(&self.path, link, &target)) {
             return Ok(match self.hub.as_ref().map(|hub| hub.stat(&blob)) {
-                Some(Ok(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                    (Kind::File, Some(format!("{BLOBS}{blob}")), Some(FileStamp::of(&stat)))
+                Some(Ok((place, stat))) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                    (Kind::File, Some(place), Some(FileStamp::of(&stat)))
                 }
                 Some(Err(Errno::NOENT)) => (Kind::LinkDangling, None, None),
                 Some(Err(error @ (Errno::ACCESS | Errno::IO))) => return Err(error),

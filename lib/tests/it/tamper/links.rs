@@ -7,7 +7,7 @@ use std::{
 };
 
 use testkit::{
-    models::{REVISION, hub_cache},
+    models::{REVISION, hub_cache, share_blobs},
     pki::{Key, KeyKind},
 };
 use weightseal::{Accept, Algorithm, Code, Hashing, KeySigner, Model, Policy, Run};
@@ -195,6 +195,49 @@ fn a_snapshot_of_the_hubs_cache_is_a_model() {
     // A changed blob is a changed file.
     fs::write(blob, "{}").unwrap();
     cache.refused(&[Code::FileChanged]);
+}
+
+#[test]
+fn a_blob_that_repositories_share_is_a_blob() {
+    let cache = cache();
+    let hub = cache.good.dir.path().join("hub");
+    share_blobs(&hub).unwrap();
+    cache.verifies();
+    let manifest = cache.model().manifest(&hashing(), &Run::new()).unwrap();
+    assert_eq!(&manifest, cache.good.bundle.unverified_statement().unwrap().manifest());
+    let single = Model::open(cache.snapshot.join("config.json")).unwrap();
+    assert!(single.manifest(&hashing(), &Run::new()).is_ok());
+
+    let shared = cache.blob("config.json");
+    let blob = cache.snapshot.join(fs::read_link(cache.snapshot.join("config.json")).unwrap());
+    let relink = |target: &Path| {
+        fs::remove_file(&blob).unwrap();
+        symlink(target, &blob).unwrap();
+    };
+    let good = fs::read_link(&blob).unwrap();
+    // Elsewhere with the right content, or there by another way.
+    let hash = shared.file_name().unwrap().to_str().unwrap();
+    let elsewhere = cache.good.dir.path().join("aside");
+    fs::copy(&shared, &elsewhere).unwrap();
+    fs::copy(&shared, hub.join("blobs").join(hash)).unwrap();
+    for target in [
+        shared.clone(),
+        elsewhere,
+        format!("../../blobs/{hash}").into(),
+        format!("../../blobs/./{}/{hash}", &hash[..2]).into(),
+        format!("../../../hub/blobs/{}/{hash}", &hash[..2]).into(),
+    ] {
+        relink(&target);
+        cache.refused(&[Code::SymlinkEscapes]);
+    }
+    relink(&good);
+    cache.verifies();
+    fs::write(&shared, "{}").unwrap();
+    cache.refused(&[Code::FileChanged]);
+    fs::remove_file(&shared).unwrap();
+    cache.refused(&[Code::SymlinkDangling]);
+    symlink("/etc/hostname", &shared).unwrap();
+    cache.refused(&[Code::SymlinkEscapes]);
 }
 
 #[test]
