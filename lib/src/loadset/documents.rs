@@ -149,9 +149,7 @@ impl Documents {
         let what = format!("{:?} {why}", Shown(name));
         self.findings.push(Finding::new(Code::LoadSetInvalid, what).about(name));
     }
-}
 
-impl Documents {
     /// Folders where loaders find whole weights as safetensors by the index that they look for, with the beginning of that
     /// index's name.
     pub(super) fn indexed(&self, there: &dyn Fn(&str) -> bool) -> HashSet<(&str, &'static str)> {
